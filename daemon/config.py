@@ -44,13 +44,9 @@ class Mqtt(Settings):
     cert_file: Path | None = Field(None, strict=False)
     key_file: Path | None = Field(None, strict=False)
     keepalive_s: int = Field(60, ge=5, le=65535)
-    session_expiry_s: int = Field(
-        7 * 86400, ge=0, le=2**32 - 2, description="MQTT 5: how long the broker keeps"
-    )
+    session_expiry_s: int = Field(7 * 86400, ge=0, le=2**32 - 2, description="MQTT 5: how long the broker keeps")
     reconnect_max_s: Seconds = Field(30.0, description="longest wait between two attempts to connect")
-    coalesce_ms: float = Field(
-        5.0, ge=0, le=100, description="how long a read waits for company; costs latency"
-    )
+    coalesce_ms: float = Field(5.0, ge=0, le=100, description="how long a read waits for company; costs latency")
 
     @property
     def host(self) -> str:
@@ -108,9 +104,7 @@ class Inference(Settings):
     """What runs the models."""
 
     gpu: Literal["require", "prefer", "off"] = "prefer"
-    threads: int = Field(
-        0, ge=0, le=256, description="CPU threads of one session; 0 = chosen for this machine"
-    )
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of one session; 0 = chosen for this machine")
     max_batch_s: Seconds = Field(0.25, description="longest time one batch may take; sets the largest batch")
 
 
@@ -208,9 +202,7 @@ class AlarmSettings(Settings):
 
     budget_per_day: float | None = Field(None, gt=0)
     budget_per_point: float | None = Field(None, gt=0, le=0.1)
-    cool_down_s: float = Field(
-        0.0, ge=0, description="an onset this soon after a clear continues the old alarm"
-    )
+    cool_down_s: float = Field(0.0, ge=0, description="an onset this soon after a clear continues the old alarm")
     stale: bool = Field(True, description="raise an alarm when a sensor that was live falls silent")
 
     @model_validator(mode="after")
@@ -227,9 +219,7 @@ class Stream(Settings):
     topics: list[str] = Field(min_length=1)
     sensor: str = Field("{topic}", min_length=1, max_length=256, description="{1} is the topic's first level")
     payload: Payload = Field(default_factory=lambda: NumberPayload(format="number"))
-    model: str = Field(
-        min_length=1, description="an .onnx file, relative to this file; or a shipped model's name"
-    )
+    model: str = Field(min_length=1, description="an .onnx file, relative to this file; or a shipped model's name")
     interval_s: Seconds | None = None
     hop: int | None = Field(None, ge=1, description="score every hop samples; default: the model's")
     gap: Gap = Gap()
@@ -386,9 +376,7 @@ def _expand(value: Any, key: str, file: Path, problems: list[Problem]) -> Any:
     def fill(match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
-            problems.append(
-                Problem(str(file), key, f"${{{name}}}", f"the environment variable {name} to be set")
-            )
+            problems.append(Problem(str(file), key, f"${{{name}}}", f"the environment variable {name} to be set"))
         return os.environ.get(name, "unset")
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", fill, value)
@@ -413,9 +401,7 @@ def _missing_files(config: Config, file: Path) -> list[Problem]:
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
         path = getattr(config.mqtt, key)
         if path is not None and not os.access(path, os.R_OK):
-            problems.append(
-                Problem(str(file), f"mqtt.{key}", str(path), "a file that exists and is readable")
-            )
+            problems.append(Problem(str(file), f"mqtt.{key}", str(path), "a file that exists and is readable"))
     return problems
 
 
@@ -459,7 +445,8 @@ def _owner(loc: list[str | int], raw: dict[str, Any]) -> type[BaseModel] | None:
         return Config
     if names[-1] == "payload" and isinstance(loc[1], int):
         form = raw["stream"][loc[1]]["payload"].get("format")
-        return {"number": NumberPayload, "json": JsonPayload, "binary": BinaryPayload}.get(form)
+        formats: dict[Any, type[BaseModel]] = {"number": NumberPayload, "json": JsonPayload, "binary": BinaryPayload}
+        return formats.get(form)
     return sections.get(names[-1])
 
 
