@@ -194,7 +194,9 @@ class Gap(Settings):
     """How missing samples are bridged; longer gaps restart the window."""
 
     fill: Literal["hold", "linear"] = "hold"
-    limit_s: float = Field(0.0, ge=0, le=1e9, description="longest gap that is filled; 0 fills none")
+    limit_s: float | None = Field(
+        None, ge=0, le=1e9, description="longest gap that is filled, 0 fills none; default: 5 intervals"
+    )
 
 
 class AlarmSettings(Settings):

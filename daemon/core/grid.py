@@ -1,0 +1,206 @@
+"""Samples -> rows on each sensor's own time grid: late ones dropped, short gaps filled, long gaps restart.
+
+The grid is anchored to the sensor's previous sample, not to an origin, so jitter does not add up. Everything here
+depends on the sensors' own times alone: what was live can be replayed years later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.core.records import F32, F64, I32, Bool, Samples
+
+#: So many late samples in a row, each later than the one before, are a clock that was set back, not stragglers:
+#: the sensor's watermark follows it. Our choice; smaller loses order on a redelivered backlog, larger silences longer.
+LATE_RUN = 32
+
+#: How many differences of stamps the measured interval is the median of.
+MEASURED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Rows ready for the rings, sorted by sensor and in time order for each.
+
+    sensor (N,) int32, t and arrived (N,) float64, values (N, C) float32. real (N,): a measured sample, not a filled
+    one. restart (N,): the window starts anew with this row.
+    """
+
+    sensor: I32
+    t: F64
+    arrived: F64
+    values: F32
+    real: Bool
+    restart: Bool
+
+    def __len__(self) -> int:
+        return len(self.sensor)
+
+    def part(self, rows: Bool) -> Placed:
+        """Return the rows that the mask selects."""
+        return Placed(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+class Grid:
+    """The time grids of all sensors of a stream.
+
+    `interval_s` None means that order is all that is known: nothing is missing, nothing is filled. `timed` False
+    means that the stamps are arrivals: every sample counts, in the order it came.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        channels: int,
+        window: int,
+        *,
+        timed: bool = True,
+        interval_s: float | None = None,
+        fill: str = "hold",
+        limit_s: float = 0.0,
+    ) -> None:
+        self.timed, self.interval_s, self.fill = timed, interval_s, fill
+        # A window made up of filled rows alone says nothing: a gap of a whole window is always a restart.
+        self._most = min(int(limit_s / interval_s + 1e-6), window - 1) if interval_s else 0
+        self.watermark: F64 = np.zeros(capacity)  # set by reset(); zeros are committed lazily by the system
+        self._late_run: I32 = np.zeros(capacity, np.int32)
+        self._late_t: F64 = np.zeros(capacity)
+        self._held: F32 = np.zeros((capacity, channels), np.float32)
+        self._differences: list[float] = []
+        self.measured_s: float | None = None
+        self.dropped: dict[str, int] = {}
+        self.filled = 0
+        self.watermark_resets = 0
+
+    def reset(self, slots: I32) -> None:
+        """Make these slots' sensors new: the next sample is their first."""
+        self.watermark[slots] = np.nan
+        self._late_run[slots] = 0
+
+    def place(self, samples: Samples, latest: float = np.inf) -> Placed:
+        """Return the rows these samples become; counts in `dropped`, `filled` and `watermark_resets` go up.
+
+        latest: stamps beyond it are dropped as "future".
+        """
+        order = np.argsort(samples.sensor, kind="stable")
+        sensor, t = samples.sensor[order], samples.t[order]
+        reset = np.zeros(len(order), bool)
+        if self.timed:
+            keep, reset = self._sift(sensor, t, latest)
+            if not keep.all():
+                order, sensor, t, reset = order[keep], sensor[keep], t[keep], reset[keep]
+        first = _first(sensor)
+        before = np.empty_like(t)
+        before[1:] = t[:-1]
+        before[first] = self.watermark[sensor[first]]
+        before[reset] = np.nan
+        values = samples.values[order]
+        if self.measured_s is None:
+            self._measure(t - before)
+        placed = self._bridge(sensor, t, samples.arrived[order], values, before, first, reset)
+        last = _last(sensor)
+        self.watermark[sensor[last]] = t[last]
+        if self._most:
+            self._held[sensor[last]] = values[last]
+        return placed
+
+    def _sift(self, sensor: I32, t: F64, latest: float) -> tuple[Bool, Bool]:
+        """Return which rows are kept, and which of them set their sensor's watermark back.
+
+        Only sensors with a row out of order are looked at one by one.
+        """
+        keep, reset = t <= latest, np.zeros(len(t), bool)
+        self._count("future", len(t) - int(keep.sum()))
+        rows = np.flatnonzero(keep)
+        first = _first(sensor[rows])
+        before = np.empty(len(rows))
+        before[1:] = t[rows[:-1]]
+        before[first] = self.watermark[sensor[rows[first]]]
+        out_of_order = ~(self._steps(t[rows] - before) >= 1)
+        if not out_of_order.any():
+            self._late_run[sensor[rows]] = 0
+            return keep, reset
+        odd = np.unique(sensor[rows[out_of_order]])
+        calm = ~np.isin(sensor[rows], odd)
+        self._late_run[sensor[rows[calm]]] = 0
+        for row in rows[~calm]:
+            slot, stamp = sensor[row], t[row]
+            watermark = self.watermark[slot]
+            if self._steps(np.array(stamp - watermark)) >= 1:
+                self.watermark[slot], self._late_run[slot] = stamp, 0
+                continue
+            if stamp >= watermark:
+                keep[row] = False
+                self._count("duplicate" if stamp == watermark else "off-grid", 1)
+                continue
+            ticking = self._late_run[slot] and stamp > self._late_t[slot]
+            self._late_run[slot] = self._late_run[slot] + 1 if ticking else 1
+            self._late_t[slot] = stamp
+            if self._late_run[slot] < LATE_RUN:
+                keep[row] = False
+                self._count("late", 1)
+                continue
+            self.watermark[slot], self._late_run[slot], reset[row] = stamp, 0, True
+            self.watermark_resets += 1
+        # The watermarks moved with the rows; `place` reads the one before the first kept row, so put it back.
+        self.watermark[sensor[rows[first]]] = before[first]
+        return keep, reset
+
+    def _steps(self, dt: F64) -> F64:
+        """Return how many grid steps lie in `dt` seconds; a sensor's first sample (NaN) is one step on."""
+        steps = np.rint(dt / self.interval_s) if self.interval_s else np.where(dt > 0, 1.0, np.minimum(dt, 0.0))
+        return np.where(np.isnan(dt), 1.0, steps)
+
+    def _bridge(self, sensor: I32, t: F64, arrived: F64, values: F32, before: F64, first: I32, reset: Bool) -> Placed:
+        """Insert the filled rows and mark the restarts."""
+        n = len(sensor)
+        if not (self.timed and self.interval_s):
+            return Placed(sensor, t, arrived, values, np.ones(n, bool), reset)
+        missing = (self._steps(t - before) - 1).astype(np.int64)
+        restart = reset | (missing > self._most)
+        fills = np.where(restart, 0, missing)
+        if not fills.any():
+            return Placed(sensor, t, arrived, values, np.ones(n, bool), restart)
+        self.filled += int(fills.sum())
+        copies = fills + 1
+        ends = np.cumsum(copies) - 1
+        real = np.zeros(ends[-1] + 1, bool)
+        real[ends] = True
+        whole = np.zeros(len(real), bool)
+        whole[ends] = restart
+        held = np.empty_like(values)
+        held[1:] = values[:-1]
+        held[first] = self._held[sensor[first]]
+        source = np.repeat(np.arange(n), copies)
+        # share of the way from the sample before to this one; 1 for the sample itself
+        share = (np.arange(len(real)) - (ends - fills)[source] + 1) / copies[source]
+        t_rows = np.where(real, t[source], before[source] + share * (t - before)[source])
+        if self.fill == "linear":
+            way = share[:, None].astype(np.float32)
+            rows = held[source] * (1 - way) + values[source] * way
+        else:
+            rows = held[source]
+        rows[ends] = values
+        return Placed(sensor[source], t_rows, arrived[source], rows, real, whole)
+
+    def _measure(self, differences: F64) -> None:
+        self._differences += differences[differences > 0].tolist()
+        if len(self._differences) >= MEASURED:
+            self.measured_s = float(np.median(self._differences[:MEASURED]))
+            self._differences = []
+
+    def _count(self, reason: str, n: int) -> None:
+        if n:
+            self.dropped[reason] = self.dropped.get(reason, 0) + n
+
+
+def _first(sensor: I32) -> I32:
+    """Return where each sensor's run starts in a sorted array."""
+    return np.flatnonzero(np.r_[True, sensor[1:] != sensor[:-1]][: len(sensor)]).astype(np.int32)
+
+
+def _last(sensor: I32) -> I32:
+    """Return where each sensor's run ends in a sorted array."""
+    return np.flatnonzero(np.r_[sensor[1:] != sensor[:-1], True][: len(sensor)]).astype(np.int32)
