@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
 Payload = bytes  # Inbox.bytes hides the type inside its class
 
 
