@@ -34,10 +34,11 @@ MAX_P = 0.3  # chance that a normal block starts an alarm: beyond this there is 
 REBASE_WINDOWS = 4  # abnormal for so many windows is the new normal
 FLOOR_SHARE, FLOOR_MIN = 0.1, 1e-6  # scores well below the usual ones are noise
 _LARGEST = np.finfo(np.float32).max
+_INFINITY_BITS = np.uint32(0x7F800000)
 
 
 class Calibration:
-    """Thresholds of `capacity` sensors of one stream; 119 bytes each, committed by the system as sensors appear.
+    """Thresholds of `capacity` sensors of one stream; 123 bytes each, committed by the system as sensors appear.
 
     A sensor must be reset() before its first score. All sensors share floor, budget and warm start; all else is their
     own. `window`, `hop` in points; `budget_per_point`: alarm onsets per point and sensor. `segments`: raw scores of
@@ -73,7 +74,7 @@ class Calibration:
             np.log(scores[: len(scores) // rows * rows].reshape(-1, rows).max(axis=1) + self.floor)
             for scores in (segment[::stride] for segment in known)
         ]
-        self.onsets_total = 0
+        self.onsets_total = 0  # as the budget counts them: those closer than a window are one
         self.regime_changes_total = 0
         self.points_total = 0  # points whose scores were judged: scores x hop
         self._on = 0  # sensors now in alarm
@@ -81,6 +82,7 @@ class Calibration:
         self._filled: I32 = np.zeros(capacity, np.int32)  # scores in the running block
         self._state: I8 = np.zeros(capacity, np.int8)
         self._on_for: I32 = np.zeros(capacity, np.int32)  # scores since the onset
+        self._last_onset: I32 = np.zeros(capacity, np.int32)  # in scores of the sensor
         self._hit: Bool = np.zeros(capacity, np.bool_)  # the running block saw an alarm
         self._hit_before: Bool = np.zeros(capacity, np.bool_)  # the block before it did
         self.budget_per_point = budget_per_point
@@ -107,6 +109,7 @@ class Calibration:
         self._on -= int(np.count_nonzero(self._state[at]))
         self._state[at] = NORMAL
         self._on_for[at] = 0
+        self._last_onset[at] = -self.block
         self._hit_before[at] = self._hit[at] = False
         self.restart(slots)
         self._levels.reset(at)
@@ -126,12 +129,13 @@ class Calibration:
         below 0 counts as 0, infinity as the largest float32; where it is NaN the score is NaN and nothing changes.
         A score above 1.0 raises; while a sensor has no threshold its scores are NaN.
         """
-        raw = np.minimum(np.maximum(raw, np.float32(0)), _LARGEST)
-        missing = np.isnan(raw)
-        if missing.any():
-            return self._update_known(slots, raw, missing)
+        if np.count_nonzero(raw.view(np.uint32) >= _INFINITY_BITS):  # negative, infinite or NaN: all have high bits
+            raw = np.minimum(np.maximum(raw, np.float32(0)), _LARGEST)
+            missing = np.isnan(raw)
+            if missing.any():
+                return self._update_known(slots, raw, missing)
         self.points_total += len(slots) * self.hop
-        if not (slots[1:] > slots[:-1]).all():
+        if np.count_nonzero(slots[1:] <= slots[:-1]):
             return self._update_runs(slots.astype(np.intp), raw)
         neighbours = len(slots) and slots[-1] - slots[0] == len(slots) - 1
         at = slice(int(slots[0]), int(slots[-1]) + 1) if neighbours else slots.astype(np.intp)
@@ -201,19 +205,18 @@ class Calibration:
 
     def _settle(self, at: Slots, score: F64, raw: F32, top: F32, take: NDArray[np.intp] | int) -> tuple[I8, I8]:
         """Advance distinct sensors by `take` scores, the last of which is `raw` and the largest `top`."""
+        filled = self._filled[at] + take
+        self._filled[at] = filled
         above = score > 1.0
-        if self._on or above.any():
+        if self._on or np.count_nonzero(above):
             state, change = self._judge(at, above, raw)
         else:
             state, change = np.zeros(len(raw), np.int8), np.zeros(len(raw), np.int8)
         self._top[at] = np.maximum(self._top[at], top)
-        filled = self._filled[at] + take
-        self._filled[at] = filled
         full = filled >= self.block
-        if full.all():
-            self._close(at)
-        elif full.any():
-            self._close(_pick(at, np.flatnonzero(full)))
+        ended = np.count_nonzero(full)
+        if ended:
+            self._close(at if ended == len(full) else _pick(at, np.flatnonzero(full)))
         return state, change
 
     def _judge(self, at: Slots, above: Bool, raw: F32) -> tuple[I8, I8]:
@@ -236,7 +239,10 @@ class Calibration:
         self._state[who], self._on_for[who] = new, on_for
         self._hit[who] |= (new > 0) | rebase
         self._on += int(np.count_nonzero(new)) - int(np.count_nonzero(on))
-        self.onsets_total += int(np.count_nonzero(~on))
+        raised = who[~on]
+        place = self._levels.blocks[raised] * self.block + self._filled[raised]
+        self.onsets_total += int(np.count_nonzero(place - self._last_onset[raised] >= self.block))
+        self._last_onset[raised] = place
         if rebase.any():
             moved = who[rebase]
             self.regime_changes_total += len(moved)

@@ -99,13 +99,13 @@ class Levels:
             self._template = one._learnt
         used = self._learnt[2] > 0
         self._learnt[:, used & (self.blocks == 0)] = self._template
-        self._refresh(np.flatnonzero(used))
+        at = np.flatnonzero(used)
+        self._store(at, self._learnt[:, at])
 
     def reset(self, at: Slots) -> None:
         """Put sensors where `known` leads, or at nothing."""
         self.blocks[at] = 0
-        self._learnt[:, at] = self._template
-        self._refresh(at)
+        self._store(at, np.repeat(self._template, len(self.blocks[at]), axis=1))
 
     def learn(self, at: Slots, v: F64, quiet: Bool) -> None:
         """Learn from v, the log maxima of blocks that ended; `quiet`: no alarm in the block before.
@@ -130,21 +130,20 @@ class Levels:
         new[0] = np.where(n == 0, v, m + d / weight)
         new[1] = lam * ss + d * (v - new[0])
         new[2] = weight
-        self._learnt[:, at] = new
         self.blocks[at] += 1
-        self._refresh(at)
+        self._store(at, new)
 
     def rebase(self, at: Slots, v: F64) -> None:
         """Accept v as the new normal level; the spread stays, with the weight of a few blocks."""
-        weight = np.minimum(self._learnt[2, at], REBASE_WEIGHT)
-        self._learnt[0, at] = v
-        self._learnt[1, at] = np.maximum(weight - 1, 0) * self._sigma[at] ** 2
-        self._learnt[2, at] = weight
-        self._refresh(at)
+        learnt = self._learnt[:, at].copy()
+        weight = np.minimum(learnt[2], REBASE_WEIGHT)
+        learnt[:3] = v, np.maximum(weight - 1, 0) * self._sigma[at] ** 2, weight
+        self._store(at, learnt)
 
-    def _refresh(self, at: Slots) -> None:
-        """Compute the thresholds; n is 0 or at least 1, and where it is 0 there is none."""
-        m, ss, n, zn, zs, es, ec = self._learnt[:, at]
+    def _store(self, at: Slots, learnt: F64) -> None:
+        """Keep what was learnt and compute the thresholds; n is 0 or at least 1, and where it is 0 there is none."""
+        self._learnt[:, at] = learnt
+        m, ss, n, zn, zs, es, ec = learnt
         inverse = 1 / np.maximum(n, 1.0)  # also 1 / dof: dof = n - 1 + n0, and n0 is 1
         sigma = np.sqrt(np.maximum((ss + SD_PRIOR_WEIGHT * SD_PRIOR**2) * inverse, SD_MIN**2))
         scale = sigma * np.sqrt(1 + inverse)
