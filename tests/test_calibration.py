@@ -117,7 +117,7 @@ def test_scores_and_states_are_those_of_the_slow_twin(
         expected = [slow[int(slot)].update(float(value)) for slot, value in zip(batch, raw, strict=True)]
         # the distance to the threshold, x - thr, is what is computed; far below it exp() magnifies the last digits
         distance = np.log(np.maximum([score for score, _, _ in expected], 1e-250))
-        np.testing.assert_allclose(np.log(np.maximum(got.score, 1e-250)), distance, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(np.log(np.maximum(got.score, 1e-250)), distance, rtol=1e-6, atol=1e-6)
         assert got.state.tolist() == [state for _, state, _ in expected]
         assert got.change.tolist() == [change for _, _, change in expected]
         event = rng.random()

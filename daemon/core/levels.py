@@ -84,11 +84,11 @@ class Levels:
     def set_p(self, p: float) -> None:
         """Change p: sensors that have learnt nothing yet start again, the others keep what they learnt."""
         self.p = p
-        # t.isf(p, dof) / norm.isf(p) over 1 / dof; its log is so smooth that 24 terms carry it to 1e-9
+        # log of t.isf(p, dof) / norm.isf(p) over 1 / dof: so smooth that 24 terms, and then a table, carry it to 1e-7
         span = [1 / (MEMORY_BLOCKS + 1), 1.0]
         log_t = np.polynomial.Chebyshev.interpolate(lambda q: np.log(student_isf(p, 1 / q)), 24, span)
         self._table_at: F64 = np.linspace(span[0], span[1], 4097)
-        self._table: F64 = np.exp(log_t(self._table_at)) / normal_isf(p)
+        self._table: F64 = log_t(self._table_at) - math.log(normal_isf(p))
         self._z_release = normal_isf(RELEASE_MASS)
         if self._known:
             one = Levels(1, p)
@@ -150,7 +150,7 @@ class Levels:
         mass = (TAIL_MASS * MASS_WEIGHT + zs) / (MASS_WEIGHT + zn)
         mean = (MEAN_WEIGHT * TAIL_MEAN + es) / (MEAN_WEIGHT + ec)
         x = TAIL_START + mean * np.log(np.maximum(mass / self.p, 1.0))
-        censor = x * np.interp(inverse, self._table_at, self._table)
+        censor = x * np.exp(np.interp(inverse, self._table_at, self._table))
         self._sigma[at], self._scale[at], self._censor[at] = sigma, scale, censor
         nothing = np.where(n < 1, np.nan, m)
         self.gain[at] = np.exp(-nothing - scale * censor)
