@@ -20,8 +20,8 @@ NO_STREAM = "-"
 SENSOR_STATES = ("warming", "live", "stale", "refused")
 #: Why an alarm was raised.
 RAISE_REASONS = ("score", "stale")
-#: What waits in the outbox.
-OUTBOX_KINDS = ("alarm", "state", "score")
+#: What waits in the outbox; states and the status count as alarms: they outrank scores, too.
+OUTBOX_KINDS = ("alarm", "score")
 
 Kind = Literal["counter", "gauge", "histogram"]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from itertools import product
 from threading import Lock
+from typing import Any
 
 from numpy.typing import ArrayLike
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,7 +25,7 @@ from daemon.watch.histogram import Histogram
 from daemon.watch.series import SensorSeries, Series, sensor_series
 
 #: What a watched callable returns: one number, or one per label value (a tuple where there are several labels).
-Reading = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
+Reading = float | Mapping[Any, float]
 
 
 class Metrics(Collector):
@@ -189,6 +190,18 @@ class Metrics(Collector):
                 family.add_metric(labels, value)
             yield family
 
+    def totals(self, stream: str) -> dict[str, Any]:
+        """Return what a stream's line on a status page needs: samples, windows_scored, rejected by reason, and rate."""
+        scored, samples, rejected = (
+            self._read(CATALOGUE[name]) for name in ("windows_scored_total", "samples_total", "rejected_total")
+        )
+        return {
+            "samples": samples[(stream,)],
+            "windows_scored": sum(n for key, n in scored.items() if key[0] == stream),
+            "rejected": {reason: n for (owner, reason), n in rejected.items() if owner == stream and n},
+            "achieved_alarm_rate": self._derived()["achieved_alarm_rate"].get((stream,)),
+        }
+
     def _buckets(self, fact: Fact) -> Metric:
         family = HistogramMetricFamily(PREFIX + fact.name, fact.help, labels=fact.labels)
         with self._lock:
@@ -245,12 +258,14 @@ class Metrics(Collector):
 
     def _derived(self) -> dict[str, Series]:
         """Return the series that follow from others: the achieved alarm rate, and single sensors."""
+        scored, alarms, hops = (
+            self._read(CATALOGUE[name]) for name in ("windows_scored_total", "alarms_total", "hop_samples")
+        )
         achieved: Series = {}
-        scored, alarms, hops = (self._values[name] for name in ("windows_scored_total", "alarms_total", "hop_samples"))
         for stream in self._streams:
-            points = sum(n for key, n in list(scored.items()) if key[0] == stream) * hops[(stream,)]
+            points = sum(n for key, n in scored.items() if key[0] == stream) * hops[(stream,)]
             if points:
-                achieved[(stream,)] = alarms.get((stream, "score"), 0.0) / points
+                achieved[(stream,)] = alarms[(stream, "score")] / points
         return {"achieved_alarm_rate": achieved, **sensor_series(dict(self._sensors), self._cap)}
 
 

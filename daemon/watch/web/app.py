@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -41,8 +41,9 @@ class Views:
     """Where the answers come from; each is called in the HTTP thread and must only read.
 
     exposition: Accept header -> (content type, body). live, ready: -> (ok, reasons). degraded: -> reasons.
-    snapshot: -> the rest of the status: version, broker, models, streams, alarms (see docs/operations.md).
-    sensors: (stream or None, state or None, limit) -> rows {stream, sensor, state, reason, have, need, score, ...}.
+    snapshot: -> the rest of the status: version, broker, models, streams, alarms; page.js shows what it names.
+    sensors: (stream or None, state or None, limit) -> rows of stream, sensor, state, reason, have, need, score
+        and timestamp.
     """
 
     exposition: Callable[[str], tuple[str, bytes]]
@@ -148,9 +149,11 @@ def _json(status: str, content: dict[str, Any]) -> tuple[str, str, bytes]:
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` in JSON's own types: NumPy's become numbers and lists, what is not finite becomes null."""
+    """Return `value` in JSON's own types: records are objects, NumPy's are numbers and lists, infinite is null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

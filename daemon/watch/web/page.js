@@ -51,17 +51,17 @@ function show(status) {
   const models = new Map((status.models ?? []).map((model) => [model.stream, model]));
   by("alarm-count").textContent = status.alarms_active ? `(${status.alarms_active})` : "";
   rows("alarms", status.alarms.map((a) =>
-    [when(a.since), a.stream, a.sensor, a.score, a.peak, a.channel, a.class, a.reason]), "none");
+    [when(a.since), a.stream, a.sensor, a.score, a.peak, a.channel, a.class ?? a.label, a.reason]), "none");
   rows("streams", (status.streams ?? []).map((s) => {
-    const model = models.get(s.name) ?? {};
+    const model = models.get(s.stream) ?? {};
     const sensors = s.sensors ?? {};
     const rejected = Object.values(s.rejected ?? {}).reduce((sum, n) => sum + n, 0);
-    const rate = [s.declared_alarm_rate, s.achieved_alarm_rate].map((r) => number(r) || "–").join(" / ");
-    return [s.name, model.model, model.provider, sensors.live, sensors.warming, sensors.stale, sensors.refused,
+    const rate = [s.budget_per_point, s.achieved_alarm_rate].map((r) => number(r) || "–").join(" / ");
+    return [s.stream, model.model, model.provider, sensors.live, sensors.warming, sensors.stale, sensors.refused,
       s.samples, s.windows_scored, rejected, rate];
   }), "none");
   const choice = by("stream");
-  const names = (status.streams ?? []).map((s) => s.name);
+  const names = (status.streams ?? []).map((s) => s.stream);
   if (choice.options.length !== names.length + 1) {
     for (const name of names) {
       const option = choice.appendChild(document.createElement("option"));
@@ -82,7 +82,7 @@ async function turn() {
     if (by("stream").value) query.set("stream", by("stream").value);
     if (by("sensor-state").value) query.set("state", by("sensor-state").value);
     const { sensors, more } = await ask(`api/sensors?${query}`);
-    rows("sensors", sensors.map((s) => [s.stream, s.sensor, s.state, why(s), s.score, when(s.t)]), "none");
+    rows("sensors", sensors.map((s) => [s.stream, s.sensor, s.state, why(s), s.score, when(s.timestamp)]), "none");
     by("more").hidden = !more;
   } catch (error) {
     verdict("no answer", "bad", [String(error.message ?? error)]);
