@@ -105,12 +105,13 @@ class Alarms:
             slot, when, value = int(slots[place]), float(t[at[place]]), float(score[place])
             change = int(verdicts.change[at[place]])
             if self._phase[slot] == _OPEN:
-                if value > self._peak[slot]:
+                higher = value > self._peak[slot]
+                if higher:
                     self._remember(slot, value, found, place)
                 if change in (CLEARED, REGIME_CHANGED):
                     reason = "score" if change == CLEARED else "regime changed"
                     events.append(self._clear(slot, when, value, reason, names))
-                elif change == LATCHED_NOW or self._peak[slot] >= 2 * self._told[slot]:
+                elif change == LATCHED_NOW or (higher and value >= 2 * self._told[slot]):
                     reason = "latched" if change == LATCHED_NOW else "score"
                     events.append(self._event(slot, "updated", reason, value, names))
             elif abnormal[at[place]]:
