@@ -1,0 +1,135 @@
+"""anomalyd-train: from a plant's history, or a simulated one, to a model file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from daemon.errors import ConfigError, DataError, ModelError
+from training.network import architectures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 done, 1 stopped, 2 something the user must change."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ConfigError, DataError, ModelError) as error:
+        print(f"anomalyd-train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anomalyd-train: stopped before an epoch was finished; nothing written", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="anomalyd-train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("architectures", help="what the presets are and cost")
+    one.add_argument("--classes", type=int, default=4)
+    one.add_argument("--window", type=int, help="instead of each preset's own")
+    one.add_argument("--channels", type=int)
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(run=_architectures)
+
+    one = commands.add_parser("simulate", help="write a simulated plant's history, with faults and their labels")
+    one.add_argument("--out", type=Path, required=True, help="folder to write index.csv and the series to")
+    one.add_argument("--sensors", type=int, default=20)
+    one.add_argument("--rows", type=int, default=6000)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--rate", type=float, default=50.0, help="samples per second")
+    one.add_argument("--family", choices=("train", "demo"), default="demo")
+    one.set_defaults(run=_simulate)
+
+    one = commands.add_parser("fit", help="fit a model on history with injected faults, and export it")
+    one.add_argument("data", nargs="*", type=Path, help="pack folders or CSV files; rows before train_end are used")
+    one.add_argument("--simulated", action="store_true", help="fit on simulated plants: a model for any one sensor")
+    one.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    one.add_argument("--preset", default="small", help=", ".join(architectures.PRESETS))
+    one.add_argument("--window", type=int, help="rows; default: the preset's own")
+    one.add_argument("--hop", type=int, default=4, help="how often the daemon should score, in rows")
+    one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--epochs", type=int, default=12)
+    one.add_argument("--batch", type=int, default=512)
+    one.add_argument("--windows", type=int, help="examples to draw; default 400000 simulated, 40000 from data")
+    one.add_argument("--name", help="default: the file's own")
+    one.add_argument("--version", default="0.1.0")
+    one.set_defaults(run=_fit)
+
+    one = commands.add_parser("card", help="what a model file says of itself")
+    one.add_argument("model", type=Path)
+    one.set_defaults(run=_card)
+    return parser
+
+
+def _architectures(args: argparse.Namespace) -> int:
+    rows = []
+    for preset in architectures.PRESETS.values():
+        window, channels = args.window or preset.window, args.channels or preset.channels
+        try:
+            cost = asdict(architectures.cost(preset, args.classes, window, channels))
+        except ConfigError:  # this preset does not fit into such a window; the others may
+            cost = dict.fromkeys(("parameters", "macs", "receptive_field", "activation_bytes"))
+        rows.append({"preset": preset.name, "window": window, "channels": channels, "classes": args.classes, **cost})
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    print(f"{'preset':8}{'window':>8}{'parameters':>13}{'MACs':>14}{'receptive field':>17}{'activations':>13}")
+    for row in rows:
+        if row["parameters"] is None:
+            print(f"{row['preset']:8}{row['window']:>8}  too short a window for these layers")
+            continue
+        kib = f"{row['activation_bytes'] / 1024:.0f} KiB"
+        print(
+            f"{row['preset']:8}{row['window']:>8}{row['parameters']:>13,}{row['macs']:>14,}"
+            f"{row['receptive_field']:>17}{kib:>13}"
+        )
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from training.history import data, simulate
+
+    series = simulate.plant(args.sensors, args.rows, args.seed, args.rate, args.family)
+    data.write(args.out, series)
+    print(f"wrote {len(series)} series of {args.rows} rows to {args.out}")
+    return 0
+
+
+def _fit(args: argparse.Namespace) -> int:
+    if args.simulated == bool(args.data):
+        raise ConfigError.one("data", "both" if args.data else "neither", "--simulated, or folders and files")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from training import recipe
+    from training.history import data
+
+    settings = recipe.Settings(
+        preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs, batch=args.batch,
+        windows=args.windows or (400_000 if args.simulated else 40_000), hop=args.hop,
+        name=args.name or args.out.stem, version=args.version,
+    )  # fmt: skip
+    if args.simulated:
+        metrics = recipe.simulated(settings, args.out, print)
+    else:
+        series = [one for path in args.data for one in data.read(path)]
+        metrics = recipe.history(settings, series, args.out, print)
+    check = metrics["check"]
+    print(f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
+    return 0
+
+
+def _card(args: argparse.Namespace) -> int:
+    from training.network import export
+
+    print(json.dumps(export.card_of(args.model), indent=2, sort_keys=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

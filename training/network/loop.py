@@ -1,0 +1,93 @@
+"""The training loop: labelled windows in, a fitted network out; the best epoch wins, and Ctrl-C keeps it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daemon.core.records import F32, I32
+from training.history.examples import Examples
+from training.network import heads
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit gave. history: one (training loss, validation loss) per finished epoch; best: its index."""
+
+    history: list[tuple[float, float]]
+    best: int
+    interrupted: bool
+
+
+def seed_everything(seed: int) -> None:
+    """Make what follows repeatable on this machine: seeds, and only operations that always give the same."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def normalise(x: F32, normaliser: heads.Normaliser, batch: int = 8192) -> F32:
+    """Return windows as the graph will normalise them."""
+    return np.concatenate([np.asarray(normaliser(x[n : n + batch])) for n in range(0, max(len(x), 1), batch)])
+
+
+def classes(network: Any, normaliser: heads.Normaliser, x: F32) -> I32:
+    """Return the most probable class of each raw window, (N,), according to Keras."""
+    probability = network.predict(normalise(x, normaliser), batch_size=8192, verbose=0)
+    return np.asarray(probability).argmax(axis=1).astype(np.int32)
+
+
+def fit(
+    network: Any,
+    normaliser: heads.Normaliser,
+    train: Examples,
+    check: Examples,
+    *,
+    epochs: int,
+    batch: int = 512,
+    rate: float = 1e-3,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Fit in place: Adam with a cosine decay, sparse categorical cross-entropy; keep the epoch best on `check`.
+
+    Says one line per epoch, with the time left. KeyboardInterrupt ends the fit early with the best epoch so far; it
+    is passed on where no epoch is finished.
+    """
+    import keras
+
+    steps = math.ceil(len(train) / batch)
+    network.compile(
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps * epochs, alpha=0.02)),
+        loss="sparse_categorical_crossentropy",
+    )
+    x, x_check = normalise(train.x, normaliser), normalise(check.x, normaliser)
+    history: list[tuple[float, float]] = []
+    weights: list[Any] = []
+    best, interrupted, began = 0, False, time.monotonic()
+    try:
+        for epoch in range(epochs):
+            # our own shuffle: Keras's repeats itself when epochs are asked for one by one
+            order = np.random.default_rng([seed, 5, epoch]).permutation(len(train))
+            done = network.fit(x[order], train.y[order], batch_size=batch, epochs=1, shuffle=False, verbose=0)
+            loss = float(done.history["loss"][0])
+            checked = float(network.evaluate(x_check, check.y, batch_size=8192, verbose=0))
+            history.append((loss, checked))
+            if checked <= history[best][1]:
+                best, weights = epoch, network.get_weights()
+            left = (time.monotonic() - began) / (epoch + 1) * (epochs - epoch - 1)
+            say(f"epoch {epoch + 1}/{epochs} loss={loss:.4f} check={checked:.4f} left={left:.0f}s")
+    except KeyboardInterrupt:
+        if not weights:
+            raise
+        interrupted = True
+        say(f"stopped after epoch {len(history)}; keeping epoch {best + 1}")
+    network.set_weights(weights)
+    return Fitted(history, best, interrupted)

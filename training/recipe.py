@@ -1,0 +1,162 @@
+"""From data to a model file: draw examples, fit, take calibration scores from held-back rows, export, prove."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.core.card import MOST_CALIBRATION_VALUES
+from daemon.core.records import F32
+from daemon.errors import DataError
+from training.history import data, examples
+from training.history.data import History
+from training.history.examples import CLASSES, NORMAL, Examples
+from training.judge import classes as judge
+from training.network import architectures, export, heads, loop
+
+HELD_BACK = 0.25  # of each series' fitting rows, its newest: they make the calibration scores
+MOST_PROBES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to fit. windows: examples in all; hop: what the model's card recommends."""
+
+    preset: str = "small"
+    window: int | None = None
+    seed: int = 1
+    epochs: int = 12
+    batch: int = 512
+    windows: int = 400_000
+    hop: int = 4
+    name: str = "model"
+    version: str = "0.1.0"
+
+
+def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Fit a model for any single sensor on simulated plants with injected faults; return its metrics.
+
+    No calibration scores are stored: no plant of ours speaks for the user's sensor, so each starts cold.
+    """
+    preset = architectures.preset(settings.preset)
+    window = settings.window or preset.window
+    per_sensor, sensors = 100, 26
+    plants = max(1, round(settings.windows / (2 * per_sensor * sensors)))
+    say(f"drawing windows of {plants} simulated plants")
+    train = examples.simulated(plants, settings.seed, window, per_sensor, per_sensor, sensors=sensors)
+    check = examples.simulated(max(2, plants // 8), settings.seed + 1_000_000, window, 60, 60, sensors=sensors)
+    about = {
+        "data": f"{plants} simulated plants of {sensors} sensors, family train, with injected faults",
+        "fingerprint": data.fingerprint([train.x]),
+        "rows": len(train) * window,
+        "start": None,
+        "end": None,
+    }
+    return _fit(settings, file, train, check, heads.WindowNormaliser(), ("value",), None, [], about, say)
+
+
+def history(settings: Settings, series: Sequence[History], file: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Fit a model for these sensors on their own normal rows with injected faults; return its metrics.
+
+    Raises DataError where the series' columns differ or there are too few rows.
+    """
+    preset = architectures.preset(settings.preset)
+    window = settings.window or preset.window
+    used = [one for one in series if len(one.fit_rows()) >= 3 * window]
+    if not used:
+        most = max((len(one.fit_rows()) for one in series), default=0)
+        raise DataError("history", "rows for fitting", most, f"at least 3 windows of {window} in a series")
+    for one in used:
+        if one.columns != used[0].columns:
+            raise DataError(one.name, "columns", one.columns, f"{used[0].columns} as in {used[0].name}")
+    kept, back = [], []
+    for one in used:
+        rows = one.fit_rows()
+        cut = max(2 * window + 1, int(len(rows) * (1 - HELD_BACK)))
+        kept.append(rows[:cut])
+        back.append(rows[cut:])
+    total = sum(map(len, kept))
+    rng = np.random.default_rng([settings.seed, 9])
+    parts, checks = [], []
+    for rows in kept:
+        share = max(8, round(settings.windows / 2 * len(rows) / total))
+        parts.append(examples.draw(rows, window, share, share, rng))
+        checks.append(examples.draw(rows, window, share // 8, share // 8, rng))
+    times = [one.t[: one.train_end] for one in used]
+    about = {
+        "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
+        "fingerprint": data.fingerprint(one.fit_rows() for one in used),
+        "rows": total,
+        "start": float(min(t[0] for t in times)),
+        "end": float(max(t[-1] for t in times)),
+    }
+    normaliser = heads.FitNormaliser.of(np.concatenate(kept))
+    held = [rows for rows in back if len(rows) >= window]
+    train, check = examples.join(parts), examples.join(checks)
+    interval = float(np.median([one.interval_s for one in used]))
+    return _fit(settings, file, train, check, normaliser, used[0].columns, interval, held, about, say)
+
+
+def _fit(
+    settings: Settings,
+    file: Path,
+    train: Examples,
+    check: Examples,
+    normaliser: heads.Normaliser,
+    channels: tuple[str, ...],
+    interval_s: float | None,
+    held: list[F32],
+    about: dict[str, Any],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    present = [k for k, name in enumerate(CLASSES) if name == NORMAL or (train.y == k).any()]
+    names = [CLASSES[k] for k in present]
+    place = np.full(len(CLASSES), -1, np.int32)
+    place[present] = np.arange(len(present))
+    check = examples.only(check, present)
+    train, check = Examples(train.x, place[train.y]), Examples(check.x, place[check.y])
+    preset = architectures.preset(settings.preset)
+    window, normal = train.x.shape[1], names.index(NORMAL)
+    cost = architectures.cost(preset, len(names), window, len(channels))
+    say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, classes {', '.join(names)}")
+    loop.seed_everything(settings.seed)
+    network = architectures.build(preset, len(names), window, len(channels))
+    fitted = loop.fit(
+        network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, say=say, seed=settings.seed
+    )
+    run = export.graph(network, normaliser, normal)
+    guessed = loop.classes(network, normaliser, check.x)
+    metrics = {"check": judge.report(check.y, guessed, names), "epochs": len(fitted.history), "best": fitted.best + 1}
+    segments = [export.scores(run, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held]
+    card = {
+        "name": settings.name,
+        "version": settings.version,
+        "window": window,
+        "channels": list(channels),
+        "interval_s": interval_s,
+        "hop": settings.hop,
+        "head": "faults",
+        "classes": names,
+        "normal_class": NORMAL,
+        "calibration": {"hop": 1, "segments": _newest(segments), "noise_floor": heads.NOISE_FLOOR},
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "receptive_field": cost.receptive_field,
+        "training": {**about, "seed": settings.seed, "temperature": heads.TEMPERATURE},
+        "metrics": metrics,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    parity = export.write(file, run, card, check.x[:: max(1, len(check) // MOST_PROBES)])
+    say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
+    return metrics
+
+
+def _newest(segments: list[F32]) -> list[list[float]]:
+    """Return the segments, each cut to its newest scores where all together are more than a card may hold."""
+    share = MOST_CALIBRATION_VALUES // max(len(segments), 1)
+    return [[round(float(score), 5) for score in segment[-share:]] for segment in segments if share]
