@@ -180,6 +180,25 @@ def test_a_forgotten_sensor_leaves_nothing_open_and_nothing_to_continue():
     assert step(alarms, [(7, 2.0, *ON)])[0].id != first.id
 
 
+def test_who_asks_for_open_alarms_gets_them_and_changes_nothing():
+    asked, left = fresh(), fresh()
+    for alarms in (asked, left):
+        step(alarms, [(0, 1.5, *ON), (1, 2.5, *STAY)])
+        alarms.stale(slots(1), at(2), NAMES)
+    found = asked.open(NAMES)
+    assert [(event.sensor, event.state, event.since, event.peak) for event in found] == [
+        ("pump/1", "raised", 0.0, 2.5),
+        ("pump/2", "raised", 2.0, None),
+    ]
+    assert step(asked, [(3, 3.5, *STAY)]) == step(left, [(3, 3.5, *STAY)]) != []
+
+
+def test_a_stop_clears_with_its_own_reason():
+    alarms = fresh()
+    step(alarms, [(0, 2.0, *ON)])
+    assert told(alarms.forget(slots(0), at(6), NAMES, reason="stopped")) == [("cleared", "stopped")]
+
+
 def test_class_channel_and_part_are_those_of_the_peak():
     alarms = fresh()
     outputs = Outputs(

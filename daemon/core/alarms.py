@@ -113,6 +113,7 @@ class Alarms:
                     events.append(self._clear(slot, when, value, reason, names))
                 elif change == LATCHED_NOW or (higher and value >= 2 * self._told[slot]):
                     reason = "latched" if change == LATCHED_NOW else "score"
+                    self._told[slot] = self._peak[slot]
                     events.append(self._event(slot, "updated", reason, value, names))
             elif abnormal[at[place]]:
                 events += self._end_stale(slot, when, "data is back", names)
@@ -143,16 +144,25 @@ class Alarms:
                 events += self._end_stale(slot, when, "data is back", names)
         return events
 
-    def forget(self, slots: I32, t: F64, names: Sequence[str]) -> list[Alarm]:
+    def open(self, names: Sequence[str]) -> list[Alarm]:
+        """Return the open alarms as they stand, for whoever asks; asking changes nothing."""
+        found = [
+            self._event(int(slot), "raised", "score", None, names) for slot in np.flatnonzero(self._phase == _OPEN)
+        ]
+        return found + [
+            self._stale_event(int(slot), "raised", "stale", None, names) for slot in np.flatnonzero(self._stale)
+        ]
+
+    def forget(self, slots: I32, t: F64, names: Sequence[str], reason: str = "forgotten") -> list[Alarm]:
         """Clear what is open for these sensors, at t, (N,), and reset them; to be called before they lose their name.
 
         A newcomer in the slot is never joined to an alarm of the sensor before.
         """
         events: list[Alarm] = []
         for slot, when in zip(slots.tolist(), t.tolist(), strict=True):
-            events += self._end_stale(slot, when, "forgotten", names)
+            events += self._end_stale(slot, when, reason, names)
             if self._phase[slot] == _OPEN:
-                events.append(self._clear(slot, when, None, "forgotten", names))
+                events.append(self._clear(slot, when, None, reason, names))
             self._phase[slot] = _NEVER
         return events
 
@@ -168,6 +178,7 @@ class Alarms:
             self._remember(slot, score, found, place)
         self._phase[slot] = _OPEN
         self._scores_open += 1
+        self._told[slot] = self._peak[slot]
         return self._event(slot, "raised", "score", score, names)
 
     def _clear(self, slot: int, when: float, score: float | None, reason: str, names: Sequence[str]) -> Alarm:
@@ -190,7 +201,6 @@ class Alarms:
         self._first[slot], self._last[slot] = found.first[place], found.last[place]
 
     def _event(self, slot: int, state: str, reason: str, score: float | None, names: Sequence[str]) -> Alarm:
-        self._told[slot] = self._peak[slot]
         since, label, channel, first = (
             array[slot].item() for array in (self._since, self._label, self._channel, self._first)
         )
