@@ -18,9 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from daemon.errors import ConfigError, Problem
 
-#: Alarm onsets per point where the operator declares no budget (RECIPES: the default of every table).
-DEFAULT_BUDGET_PER_POINT = 2e-4
-
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 
@@ -261,23 +258,6 @@ class Stream(Settings):
         if self.gap.limit_s and not (self.interval_s and self.timed):
             raise ValueError("interval_s and a payload with time where gap.limit_s is set")
         return self
-
-    def budget_per_point(self, interval_s: float | None) -> float:
-        """Return alarm onsets per point, the unit the calibration works in.
-
-        budget_per_day needs an interval: the stream's own, or the measured `interval_s`; while neither is known the
-        default budget stands.
-        """
-        if self.alarm.budget_per_point is not None:
-            return self.alarm.budget_per_point
-        interval_s = self.interval_s or interval_s
-        if self.alarm.budget_per_day is None or not interval_s:
-            return DEFAULT_BUDGET_PER_POINT
-        return min(self.alarm.budget_per_day * interval_s / 86400.0, 0.1)
-
-    def silence_s(self, interval_s: float | None) -> float:
-        """Return after how many silent seconds a sensor is stale."""
-        return self.stale_after_s or max(60.0, 10.0 * (self.interval_s or interval_s or 0.0))
 
 
 class Config(Settings):

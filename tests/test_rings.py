@@ -21,7 +21,7 @@ def samples(sensor: list[int], t: list[float], values: np.ndarray) -> Samples:
 
 def windows_of(rings: Rings, placed: Placed) -> list[tuple[int, float, list[list[float]]]]:
     out = []
-    passes = rings.passes(placed.sensor)
+    passes = rings.passes(placed.sensor, placed.restart)
     for number in range(int(passes.max(initial=-1)) + 1):
         part = placed.part(passes == number)
         due = rings.push(part.sensor, part.values, part.real, part.restart)

@@ -39,7 +39,8 @@ class Model:
     """A loaded model that keeps the contract.
 
     card: what it says of itself. provider: what really ran the proving tensor, such as CPUExecutionProvider.
-    fallback: why that is not the GPU that was preferred, or "". largest_batch: windows in one run, found by
+    fallback: why that is not the GPU that was preferred, or "". gpu_lost: there is a GPU, and it did not run, which is
+    worse than having none. largest_batch: windows in one run, found by
     warm-up. Not thread-safe: the pump owns it.
     """
 
@@ -50,6 +51,7 @@ class Model:
         """
         self.file = Path(file)
         self._session, self.fallback = _open(self.file, gpu, threads)
+        self.gpu_lost = gpu == "prefer" and gpu_there()
         self.card = cards.read(self._session.get_modelmeta().custom_metadata_map.get(cards.KEY), file)
         self._outputs = _check_graph(self._session, self.card, self.file)
         self._prove()
@@ -58,6 +60,7 @@ class Model:
             self.fallback = f"{self.provider} ran instead"
         if gpu == "require" and self.provider != _CUDA[0]:
             raise ConfigError.one("inference.gpu", f"'require', but {self.fallback}", "a GPU that ONNX Runtime can use")
+        self.gpu_lost &= self.provider != _CUDA[0]
         self._padded = self.provider == _CUDA[0]
         self.largest_batch = self._warm_up(max_batch_s)
 
@@ -122,6 +125,19 @@ class Model:
         return fits
 
 
+def gpu_there() -> bool:
+    """Return whether this machine shows an NVIDIA GPU."""
+    return os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/nvidia0")
+
+
+def card_of(file: Path) -> Card:
+    """Return a model's card without warming it up. Raises ModelError as Model does."""
+    session, _ = _open(file, "off", 1)
+    card = cards.read(session.get_modelmeta().custom_metadata_map.get(cards.KEY), file)
+    _check_graph(session, card, file)
+    return card
+
+
 def _open(file: Path, gpu: Gpu, threads: int) -> tuple[ort.InferenceSession, str]:
     """Return a session on the GPU where wanted and possible, and why it is not there."""
     options = ort.SessionOptions()
@@ -135,7 +151,7 @@ def _open(file: Path, gpu: Gpu, threads: int) -> tuple[ort.InferenceSession, str
     if gpu != "off":
         if _CUDA[0] not in ort.get_available_providers():
             fallback = f"onnxruntime {ort.__version__} was built without {_CUDA[0]}"
-        elif not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/nvidia0"):
+        elif not gpu_there():
             fallback = "this machine shows no NVIDIA GPU (no /dev/nvidia*)"
         else:
             providers.insert(0, _CUDA)

@@ -52,11 +52,17 @@ class Rings:
         """Empty these sensors' rings."""
         self._head[slots] = self.count[slots] = self._mark[slots] = 0
 
-    def passes(self, sensor: I32) -> I64:
-        """Return, for rows sorted by sensor, in which push each can go: a push takes `slack` rows of a sensor."""
+    def passes(self, sensor: I32, restart: Bool) -> I64:
+        """Return, for rows sorted by sensor, in which push each can go.
+
+        A push takes at most `slack` rows of a sensor, and a restart only as its first row: what was learnt of the
+        windows before it must be settled by then.
+        """
         index = np.arange(len(sensor))
-        start = np.maximum.accumulate(np.where(np.r_[True, sensor[1:] != sensor[:-1]], index, 0))
-        return (index - start) // self.slack
+        opens = np.r_[True, sensor[1:] != sensor[:-1]][: len(sensor)]
+        anchor = np.maximum.accumulate(np.where(opens | restart, index, 0))
+        number = np.cumsum((index - anchor) % self.slack == 0)
+        return number - number[np.maximum.accumulate(np.where(opens, index, 0))]
 
     def push(self, sensor: I32, values: F32, real: Bool, restart: Bool) -> Due:
         """Append rows, at most `slack` for one sensor, and return the windows that became due.
