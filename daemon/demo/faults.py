@@ -46,7 +46,7 @@ def spread(x: F32 | F64, start: int) -> float:
     0: at least a millionth of the level, so that a constant signal can have faults too.
     """
     rows = np.asarray(x[max(0, start - BEFORE) : start] if start >= 16 else x[:BEFORE], np.float64)
-    t = np.arange(len(rows)) - (len(rows) - 1) / 2
+    t: F64 = np.arange(len(rows)) - (len(rows) - 1) / 2
     rest = rows - rows.mean()
     if len(rows) > 2:
         rest = rest - t * (t @ rest) / (t @ t)
@@ -57,7 +57,7 @@ def inject(x: F32, kind: str, start: int, length: int, magnitude: float, rng: np
     """Return a copy of the signal with one fault in rows [start, start + length).
 
     x: (n,) float32. magnitude: in units of `spread`; for frequency and amplitude the factor by which the signal
-    swings faster (or slower) or wider is 1 + magnitude / 8; a stuck signal has none. Raises ValueError
+    swings faster or wider is 1 + magnitude / 8; a stuck signal has none. Raises ValueError
     on an unknown kind or rows outside the signal.
     """
     if not 0 <= start < start + length <= len(x):
@@ -80,11 +80,10 @@ def inject(x: F32, kind: str, start: int, length: int, magnitude: float, rng: np
     elif kind == "noise":
         y[here] += size * rng.standard_normal(length)
     elif kind == "frequency":
-        # read the signal faster or slower; where it ends, read it backwards
-        at = start + np.arange(length) * (1 + magnitude / 8) ** sign
-        last = len(x) - 1
-        at = last - np.abs(at % (2 * last) - last) if last else at * 0
-        y[here] = np.interp(at, np.arange(len(x)), y)
+        # read the signal faster; where it ends, read it backwards
+        read = start + np.arange(length) * (1 + magnitude / 8)
+        last = max(len(x) - 1, 1)
+        y[here] = np.interp(last - np.abs(read % (2 * last) - last), np.arange(len(x)), y)
     elif kind == "amplitude":
         middle = y[max(0, start - BEFORE) : start].mean() if start >= 16 else y[here].mean()
         y[here] = middle + (y[here] - middle) * (1 + magnitude / 8)

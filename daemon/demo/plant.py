@@ -26,7 +26,7 @@ RANGES: dict[str, dict[Family, tuple[float, float]]] = {
     "slow_period": {"train": (700.0, 3500.0), "demo": (4000.0, 9000.0)},  # weather, ageing: the slow drift
     "mode_length": {"train": (120.0, 500.0), "demo": (520.0, 900.0)},  # between two load changes or valve moves
     "settling": {"train": (8.0, 30.0), "demo": (32.0, 50.0)},  # time constant of a load change
-    "travel": {"train": (8.0, 40.0), "demo": (42.0, 70.0)},  # a valve's way from shut to open
+    "travel": {"train": (25.0, 70.0), "demo": (72.0, 110.0)},  # a valve's way from shut to open
     "slip": {"train": (4.0, 10.0), "demo": (11.0, 15.0)},  # how long a valve slips when its seal lets go
     "tank_period": {"train": (250.0, 800.0), "demo": (850.0, 1500.0)},  # filling and draining once
     "noise": {"train": (0.02, 0.09), "demo": (0.10, 0.14)},  # standard deviation, in scales
@@ -112,6 +112,8 @@ class _Load:
 
     def __post_init__(self) -> None:
         self.settling = _draw(self.rng, "settling", self.family)
+        self.now: F64 = np.zeros(0)
+        self.push: F64 = np.zeros(0)
         self.next_change = self.rng.uniform(0.2, 1.0) * _draw(self.rng, "mode_length", self.family)
 
     def advance(self, t: F64) -> None:
@@ -142,7 +144,7 @@ class _Signal:
         self.scale, self.offset = _draw(rng, "scale", family), _draw(rng, "offset", family)
         self.noise = _draw(rng, "noise", family)
         self.period = _draw(rng, "stroke_period", family)
-        self.phase = rng.uniform(0, 2 * np.pi, 8)
+        self.phase: F64 = rng.uniform(0, 2 * np.pi, 8)
         self.slow = np.array([_draw(rng, "slow_period", family) for _ in range(3)])
         self.gain = rng.uniform(0.5, 1.5) * rng.choice([-1.0, 1.0], p=[0.2, 0.8])
         self.weight = rng.uniform(0.1, 0.6, 3)
@@ -156,14 +158,15 @@ class _Signal:
             self.tank_period, self.fill = _draw(rng, "tank_period", family), rng.uniform(0.3, 0.7)
         if quantity == "temperature":
             self.lag, self.warm = 12 * load.settling, 0.6
-            self.step = 0.3 * self.noise * rng.choice([0.0, 1.0, 2.0])  # resolution of the converter
+            self.step = 0.3 * self.noise * rng.choice([0.0, 0.5, 1.0])  # resolution of the converter
 
     def block(self, t: F64) -> F64:
         """Return the values at times `t`, in the sensor's unit."""
         return self.scale * (self.offset + self.shape(t))
 
     def _white(self, t: F64, share: float = 1.0) -> F64:
-        return share * self.noise * self.rng.standard_normal(len(t))
+        noise: F64 = share * self.noise * self.rng.standard_normal(len(t))
+        return noise
 
     def _turbulence(self, t: F64, share: float, memory: float) -> F64:
         """Return noise with memory (first-order autoregressive), of standard deviation share * noise."""
@@ -184,18 +187,22 @@ class _Signal:
         for k in (2, 3):
             wave += self.weight[k - 1] * np.sin(k * turn + self.phase[k])
         flutter = 1 + 0.1 * np.sin(turn / 9.3 + self.phase[4])
-        return 0.7 * (0.5 + 0.5 * self.load.now) * flutter * wave + self._white(t, 2.0)
+        value: F64 = 0.7 * (0.5 + 0.5 * self.load.now) * flutter * wave + self._white(t, 2.0)
+        return value
 
     def _pressure(self, t: F64) -> F64:
-        stroke = np.abs(np.sin(np.pi * t / self.period + self.phase[0]))
-        return self.gain * self.load.now + self.weight[0] * stroke + 0.2 * self._drift(t) + self._white(t)
+        stroke: F64 = np.abs(np.sin(np.pi * t / self.period + self.phase[0]))
+        value: F64 = self.gain * self.load.now + self.weight[0] * stroke + 0.2 * self._drift(t) + self._white(t)
+        return value
 
     def _flow(self, t: F64) -> F64:
-        return self.gain * self.load.now + self._turbulence(t, 1.0, 0.7) + self._white(t, 0.5)
+        value: F64 = self.gain * self.load.now + self._turbulence(t, 1.0, 0.7) + self._white(t, 0.5)
+        return value
 
     def _current(self, t: F64) -> F64:
         ripple = 0.15 * np.sin(2 * np.pi * t / (0.45 * self.period) + self.phase[1])
-        return abs(self.gain) * self.load.now + 0.4 * self.load.push + ripple + self._white(t)
+        value: F64 = abs(self.gain) * self.load.now + 0.4 * self.load.push + ripple + self._white(t)
+        return value
 
     def _temperature(self, t: F64) -> F64:
         target, out = self.load.now, np.empty(len(t))
@@ -209,7 +216,8 @@ class _Signal:
         u = (t / self.tank_period + self.phase[0]) % 1.0
         tank = np.where(u < self.fill, u / self.fill, (1 - u) / (1 - self.fill))
         slosh = 0.05 * np.sin(2 * np.pi * t / (2.2 * self.period) + self.phase[1])
-        return tank + slosh + self._white(t, 0.4)
+        value: F64 = tank + slosh + self._white(t, 0.4)
+        return value
 
     def _position(self, t: F64) -> F64:
         """A valve holds still, sticks when it is asked to move, slips a little, then travels at its own speed."""
@@ -225,4 +233,4 @@ class _Signal:
         for start, end, old, new in self.moves:
             out = np.where(t >= start, old + (new - old) * np.clip((t - start) / (end - start), 0, 1), out)
         self.moves = self.moves[-6:]
-        return out + self._white(t, 0.15)
+        return out + self._white(t, 0.2)

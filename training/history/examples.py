@@ -15,8 +15,8 @@ NORMAL = "normal"
 CLASSES = (NORMAL, *faults.KINDS)
 
 #: Rows of a fault that must be in a window before it is called visible; the sudden ones show at once.
-SEEN = {"spike": 1, "level": 2, "drift": 24, "stuck": 10, "noise": 6, "frequency": 16, "amplitude": 12, "dropout": 2}
-MAGNITUDE = (5.0, 25.0)  # in local spreads, drawn evenly on a log scale
+SEEN = {"spike": 1, "level": 4, "drift": 24, "stuck": 10, "noise": 6, "frequency": 12, "amplitude": 12, "dropout": 4}
+MAGNITUDE = (6.0, 30.0)  # in local spreads, drawn evenly on a log scale
 LENGTH = (6, 160)  # rows of a fault, drawn evenly on a log scale
 AFTER = 16  # rows for which a fault that is over still gives a window its name
 
@@ -52,9 +52,8 @@ def draw(
     starts in the newer three quarters of its window. Draws that turn out invisible are left out, as no network
     could tell them from normal and their label would be a lie.
     """
-    n, channels = rows.shape
-    starts = rng.integers(0, n - window + 1, normal)
-    x = [rows[starts[:, None] + np.arange(window)]] if normal else []
+    channels = rows.shape[1]
+    x = [_normal(rows, window, normal, rng)] if normal else []
     y = [np.zeros(normal, np.int32)]
     for _ in range(faulty):
         channel = int(rng.integers(channels))
@@ -65,6 +64,19 @@ def draw(
             x.append(one[None])
             y.append(np.array([CLASSES.index(kind)], np.int32))
     return Examples(np.concatenate(x) if x else np.zeros((0, window, channels), np.float32), np.concatenate(y))
+
+
+def _normal(rows: F32, window: int, count: int, rng: np.random.Generator) -> F32:
+    """Return windows as they are; of every second draw of three the one that moves most: changes of load are rare."""
+    starts = rng.integers(0, len(rows) - window + 1, (count, 3))
+    cut = rows[starts[..., None] + np.arange(window)].astype(np.float64)  # (count, 3, W, C)
+    quarter = window // 4
+    moved = np.abs(cut[:, :, -quarter:].mean(axis=2) - cut[:, :, :quarter].mean(axis=2))
+    rough = np.abs(np.diff(cut, axis=2)).mean(axis=2) + 1e-9 * np.abs(cut).max(axis=2) + 1e-30
+    best = (moved / rough).max(axis=2).argmax(axis=1)
+    best[::2] = 0
+    chosen: F32 = cut[np.arange(count), best].astype(np.float32)
+    return chosen
 
 
 def _faulty(rows: F32, channel: int, kind: str, window: int, rng: np.random.Generator) -> F32 | None:
@@ -108,8 +120,9 @@ def simulated(
         plant = Plant(sensors, seed=int(rng.integers(2**31)), family=family)
         values = plant.take(rows)
         for column, quantity in enumerate(plant.quantities):
-            kinds = [faults.VISIBLE[quantity]]
-            parts.append(draw(values[:, column : column + 1], window, normal, faulty, rng, kinds))
+            kinds = faults.VISIBLE[quantity]
+            share = faulty * len(kinds) // 4  # so that a kind few quantities have is not too rare
+            parts.append(draw(values[:, column : column + 1], window, normal, share, rng, [kinds]))
     return join(parts)
 
 

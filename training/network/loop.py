@@ -41,7 +41,8 @@ def normalise(x: F32, normaliser: heads.Normaliser, batch: int = 8192) -> F32:
 def classes(network: Any, normaliser: heads.Normaliser, x: F32) -> I32:
     """Return the most probable class of each raw window, (N,), according to Keras."""
     probability = network.predict(normalise(x, normaliser), batch_size=8192, verbose=0)
-    return np.asarray(probability).argmax(axis=1).astype(np.int32)
+    best: I32 = np.asarray(probability).argmax(axis=1).astype(np.int32)
+    return best
 
 
 def fit(
