@@ -130,7 +130,7 @@ def _child(pid: int | str, name: str) -> str:
 
 
 def _launcher() -> str:
-    """Return what stands for the installed `anomalyd`: this checkout and these packages, at paths a sandbox may read."""
+    """Return a stand-in for the installed `anomalyd`: this checkout and these packages, at paths a sandbox may read."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         f"#!{PYTHON}/bin/python{version} -B\n"
