@@ -61,11 +61,21 @@ def test_bytes_are_bounded_like_messages():
 
 def test_after_the_first_message_handed_back_no_later_one_of_the_read_overtakes_it():
     inbox = Inbox(1, 10)
-    batch = Batch(
-        ["a", "b", "c"], [b"x" * 9, b"x" * 15, b"x"], acks={0: Ack(1, 1, 0), 1: Ack(2, 1, 0), 2: Ack(3, 1, 0)}
-    )
-    assert inbox.put_batch(batch) == [Ack(2, 1, 0), Ack(3, 1, 0)]
+    acks = {0: Ack(1, 1, 0), 1: Ack(2, 1, 0), 2: Ack(3, 1, 0)}
+    rest = inbox.put_batch(Batch(["a", "b", "c"], [b"x" * 9, b"x" * 15, b"x"], retained=[2], acks=acks))
+    assert rest == Batch(["b", "c"], [b"x" * 15, b"x"], retained=[1], acks={0: Ack(2, 1, 0), 1: Ack(3, 1, 0)})
     assert inbox.drain(0).acks == [Ack(1, 1, 0)]
+    assert inbox.put_batch(rest) is None
+    drain = inbox.drain(0)
+    assert (drain.topics, drain.retained, drain.acks) == (["b", "c"], [False, True], [Ack(2, 1, 0), Ack(3, 1, 0)])
+
+
+def test_a_message_larger_than_the_whole_inbox_passes_alone():
+    inbox = Inbox(10, 4)
+    assert inbox.put("a", b"x" * 20, ack=Ack(1, 1, 0))
+    assert not inbox.put("a", b"x", ack=Ack(2, 1, 0))
+    inbox.drain(0)
+    assert inbox.put("a", b"x", ack=Ack(2, 1, 0))
 
 
 def test_oversized_messages_are_told_and_acknowledged_though_nothing_else_came():

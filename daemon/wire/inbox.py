@@ -62,7 +62,7 @@ class Inbox:
     """A bounded queue of whole batches: one lock and one pair of clock readings per read of the socket.
 
     QoS 0 beyond max_messages or max_bytes is dropped and counted, as the protocol allows. QoS > 0 has room up to
-    twice both; what finds none is handed back, and whoever put it must let the broker send it again.
+    twice both; what finds none is handed back, and whoever put it must keep it and read no more until there is room.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -93,19 +93,19 @@ class Inbox:
     def put(self, topic: str, payload: Payload, *, retained: bool = False, ack: Ack | None = None) -> bool:
         """Add one message; False: it has QoS > 0 and found no room."""
         batch = Batch([topic], [payload], [0] if retained else [], {} if ack is None else {0: ack})
-        return not self.put_batch(batch)
+        return self.put_batch(batch) is None
 
-    def put_batch(self, batch: Batch) -> list[Ack]:
-        """Add the messages of one read; return the acks of those that found no room, in order, usually none.
+    def put_batch(self, batch: Batch) -> Batch | None:
+        """Add the messages of one read; return those that found no room, usually None.
 
         After the first message that is handed back, no other with QoS > 0 is taken: the broker's order holds.
         """
         now, wall = time.monotonic(), time.time()
         size = sum(map(len, batch.payloads))
         with self._condition:
-            refused: list[Ack] = []
+            rest: Batch | None = None
             if self.depth + len(batch) > self.max_messages or self._bytes + size > self.max_bytes:
-                batch, refused, size = self._fitting(batch)
+                batch, rest, size = self._fitting(batch)
             held, start, n = self._waiting, self.depth, len(batch)
             held.topics.extend(batch.topics)
             held.payloads.extend(batch.payloads)
@@ -119,7 +119,7 @@ class Inbox:
             held.oversized.extend(batch.oversized)
             held.acks.extend(batch.oversized_acks)
             self._condition.notify()
-        return refused
+        return rest
 
     def drain(self, timeout_s: float, most: int = 65536) -> Drain:
         """Wait for the first message or wake(), then return all that wait, at most `most`; may be empty."""
@@ -147,30 +147,30 @@ class Inbox:
     def _ready(self) -> bool:
         return bool(self._woken or self._places or self._waiting.oversized)
 
-    def _fitting(self, batch: Batch) -> tuple[Batch, list[Ack], int]:
-        """Return the messages there is room for, the acks of those handed back, the bytes of what is kept."""
-        kept = Batch(oversized=batch.oversized, oversized_acks=batch.oversized_acks)
-        refused: list[Ack] = []
+    def _fitting(self, batch: Batch) -> tuple[Batch, Batch | None, int]:
+        """Return the messages there is room for, those handed back, and the bytes of what is kept."""
+        kept, rest = Batch(oversized=batch.oversized, oversized_acks=batch.oversized_acks), Batch()
         retained = set(batch.retained)
         depth, size = self.depth, 0
         for place, (topic, payload) in enumerate(zip(batch.topics, batch.payloads, strict=True)):
             ack = batch.acks.get(place)
             room = 1 if ack is None else 2
             fits = depth < room * self.max_messages and self._bytes + size + len(payload) <= room * self.max_bytes
+            fits = fits or depth == 0  # or a single large message could never pass
             if ack is None and not fits:
                 self.dropped += 1
-            elif ack is not None and (refused or not fits):
-                refused.append(ack)
-            else:
-                if ack is not None:
-                    kept.acks[len(kept)] = ack
-                if place in retained:
-                    kept.retained.append(len(kept))
-                kept.topics.append(topic)
-                kept.payloads.append(payload)
+                continue
+            into = rest if ack is not None and (rest.topics or not fits) else kept
+            if ack is not None:
+                into.acks[len(into)] = ack
+            if place in retained:
+                into.retained.append(len(into))
+            into.topics.append(topic)
+            into.payloads.append(payload)
+            if into is kept:
                 depth += 1
                 size += len(payload)
-        return kept, refused, size
+        return kept, rest if rest.topics else None, size
 
 
 def _split(waiting: Drain, most: int) -> tuple[Drain, Drain]:

@@ -16,7 +16,10 @@ MAX_CONTROL_BYTES = 65_536
 _CACHED_NAMES = 100_000
 _CACHED_BYTES = 256
 
-PUBLISH, PUBREL, CONNACK = 0x30, 0x60, 0x20
+PUBLISH, PUBREL = 0x30, 0x62
+#: First bytes of the control packets a broker may send: CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK,
+#: PINGRESP, DISCONNECT, AUTH. The lower four bits are fixed.
+_CONTROL = frozenset((0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xD0, 0xE0, 0xF0))
 
 
 class MalformedError(ValueError):
@@ -131,6 +134,8 @@ class Reader:
         """Read the one packet the hot loop left; return a control packet, b"" to go on, None when bytes are missing."""
         d, p = self._buffer, self._at
         end = len(d)
+        if p < end and d[p] & 0xF0 != PUBLISH and d[p] not in _CONTROL:
+            raise MalformedError(f"a packet that begins with {bytes(d[p : p + 16])!r}")
         q = p + 1
         length = shift = 0
         while True:

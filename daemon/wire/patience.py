@@ -22,28 +22,35 @@ class Patience:
         self._failures = 0
         self._pushed = 0
 
-    def lost(self, lived_s: float | None, *, pushed_out: bool = False) -> None:
+    def lost(self, lived_s: float | None, *, pushed_out: bool = False, stolen: bool = False) -> None:
         """Note the end of a connection: lived_s after it was accepted, None: it never was.
 
         pushed_out: the broker closed it without giving a reason, as MQTT 3.1.1 brokers do when the client id
-        connects a second time.
+        connects a second time. stolen: the broker said so, as MQTT 5 lets it.
         """
         if lived_s is not None and lived_s >= SHORT_S:
             self._failures = 0
-        if lived_s is None or lived_s >= max(SHORT_S, 2 * self.longest_s) or not pushed_out:
-            self._pushed = 0  # a broker that cannot be reached has restarted; a client pushed out can always return
-        else:
-            self._pushed += 1
         self._failures += 1
+        if stolen:
+            self._pushed = SUSPICIOUS
+        elif lived_s is None or self.settled(lived_s):
+            self._pushed = 0  # a broker that cannot be reached has restarted; a client pushed out can always return
+        elif pushed_out:
+            self._pushed += 1
+
+    def settled(self, lived_s: float) -> bool:
+        """Whether nobody who wants our client id can have been waiting for so long; if so, forget the suspicion."""
+        calm = lived_s >= max(SHORT_S, 2 * self.longest_s)
+        if calm:
+            self._pushed = 0
+        return calm
 
     @property
     def stolen(self) -> bool:
         """Whether the pattern of a client id used twice was seen."""
         return self._pushed >= SUSPICIOUS
 
-    def wait_s(self, *, stolen: bool = False) -> float:
+    def wait_s(self) -> float:
         """Return how long to wait now: between half and all of the current step; the longest where an id is stolen."""
-        step = min(FIRST_S * 2 ** min(self._failures - 1, 30), self.longest_s) if self._failures else 0.0
-        if stolen or self.stolen:
-            step = self.longest_s
+        step = self.longest_s if self.stolen else min(FIRST_S * 2 ** min(self._failures - 1, 30), self.longest_s)
         return step * (0.5 + 0.5 * self._jitter())
