@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -61,6 +62,7 @@ budget_per_point = {budget}
 def show(*, seconds: float | None, seed: int | None, summary: Path | None) -> int:
     """Run the demo for `seconds`, or until interrupted; return 0, or 1 where the daemon did not do its job."""
     began = time.monotonic()
+    logging.getLogger("daemon").setLevel(logging.WARNING)  # the table is the log
     seed = time.time_ns() % 1_000_000 if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="anomalyd-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -138,15 +140,17 @@ def _run(
         link.acknowledge(drain.acks)
         for topic, payload, wall in zip(drain.topics, drain.payloads, drain.wall, strict=True):
             if payload:
-                _hear(topic.split("/")[1], json.loads(payload), wall, judge, view, facts)
+                _hear(topic.split("/")[1], json.loads(payload), wall, source, judge, view, facts)
         view.refresh(facts, judge, source)
 
 
-def _hear(kind: str, said: dict[str, Any], wall: float, judge: Judge, view: screen.Screen, facts: Facts) -> None:
+def _hear(
+    kind: str, said: dict[str, Any], wall: float, source: Source, judge: Judge, view: screen.Screen, facts: Facts
+) -> None:
     """Take in one message of the daemon."""
     if kind == "score":
         facts.windows += 1
-        facts.latency_s.append(wall - said["timestamp"])
+        facts.latency_s.append(wall - source.published(said["timestamp"]))
         if said["score"] is not None:
             facts.score[said["sensor"]] = said["score"]
     elif kind == "state":

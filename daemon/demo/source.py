@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import numpy as np
+
 from daemon.core.records import F32
 from daemon.demo import faults
 from daemon.demo.judge import Truth
@@ -55,6 +57,12 @@ class Source:
                 yield f"plant/{name}", json.dumps({"t0": t0, "dt": 1 / RATE_HZ, "values": values}).encode()
                 self.messages += 1
             self._row += BLOCK
+
+    def published(self, t: float) -> float:
+        """Return when the block that holds the sample stamped `t` was due: its last sample's time."""
+        assert self._start is not None
+        blocks = np.ceil((t - self._start) * RATE_HZ / BLOCK - 1e-6)
+        return float(self._start + blocks * BLOCK / RATE_HZ)
 
     def announce(self) -> list[Truth]:
         """Return the truth of the faults planned since the last call; once publishing has begun."""
