@@ -68,6 +68,7 @@ class Line:
         self._backlog: Batch | None = None  # what the inbox had no room for; nothing is read until it has
         self.in_flight: dict[int, str] = {}  # packet id -> topic of QoS 1 messages the broker has not taken yet
         self.subscribing: dict[int, list[str]] = {}
+        self.subscriptions_answered = 0  # filters granted or refused on this connection
         self.accepted_at: float | None = None
         self.received_messages = self.received_bytes = 0
         self._said_goodbye = False
@@ -88,6 +89,7 @@ class Line:
             raise Lost(explain(error, self._settings)) from error
         self.reader.reset(self.receipts.opened())
         self.subscribing.clear()
+        self.subscriptions_answered = 0
         self._window, self._busiest = IN_FLIGHT, 0
         try:
             self._serve()
@@ -224,6 +226,7 @@ class Line:
                 self._on_refusal(f"the broker refuses what we publish on {topic!r}: {code}")
         client.arrived.clear()
         for mid, codes in client.subacks:
+            self.subscriptions_answered += len(codes)
             for name, code in zip(self.subscribing.pop(mid, []), codes, strict=False):
                 if code.is_failure:
                     self._on_refusal(f"the broker refuses the subscription {name!r}: {code}")
@@ -275,7 +278,7 @@ class Line:
         if self.accepted_at is not None:
             if not late and (self._orders.acks_wait or len(self._outbox) or self.in_flight or client.want_write()):
                 return False
-            if not self._said_goodbye:
+            if self._status_topic and not self._said_goodbye:
                 self._said_goodbye = True
                 self._post(Letter(self._status_topic, status_json("offline", "stopped", time.time()), 1, True))
                 client.flush()

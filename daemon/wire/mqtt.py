@@ -39,7 +39,8 @@ CONNECTED, DISCONNECTED, DEGRADED, FAILED = "connected", "disconnected", "degrad
 class Broker:
     """The daemon's connection to its broker. Every method may be called from any thread and none waits for a socket.
 
-    settings: how to reach it. filters: what to subscribe to. inbox: where messages go. on_change(state, reason) is
+    settings: how to reach it; session_expiry_s 0 leaves no session behind, with MQTT 3.1.1 too. filters: what to
+    subscribe to. inbox: where messages go. status_topic: "" says and leaves no status. on_change(state, reason) is
     called on the mqtt thread and must return at once; state is CONNECTED, DISCONNECTED, DEGRADED or FAILED.
     """
 
@@ -75,6 +76,11 @@ class Broker:
     def connected(self) -> bool:
         """Whether the broker has accepted us and the connection stands."""
         return self._line.accepted_at is not None
+
+    @property
+    def subscriptions_answered(self) -> int:
+        """How many filters the broker has granted or refused on this connection."""
+        return self._line.subscriptions_answered
 
     @property
     def outbox_depth(self) -> int:
@@ -222,7 +228,7 @@ class _Client(paho.Client):
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
-            clean_session=None if self.v5 else False,
+            clean_session=None if self.v5 else settings.session_expiry_s == 0,
             protocol=MQTTProtocolVersion.MQTTv5 if self.v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,  # true would let it fall back to MQTT 3.1 by itself
         )
@@ -231,7 +237,8 @@ class _Client(paho.Client):
         self._food = b""  # what paho's parser reads next
         self.connect_timeout = CONNECT_S
         self.max_inflight_messages_set(0)  # Line counts, and hands over no more than may go
-        self.will_set(will_topic, will, qos=1, retain=True)
+        if will_topic:  # a check or a feeder has no status to leave behind
+            self.will_set(will_topic, will, qos=1, retain=True)
         self.connack: tuple[bool, ReasonCode, Any] | None = None
         self.farewell: ReasonCode | None = None
         self.subacks: list[tuple[int, list[ReasonCode]]] = []
