@@ -14,6 +14,10 @@ KINDS = ("spike", "level", "drift", "stuck", "noise", "frequency", "amplitude", 
 
 BEFORE = 96  # rows before a fault that say what the signal's own spread is
 
+#: What a show plays: a speed that changes is too rarely told from another load within 64 samples (13 % were caught),
+#: and a slow drift is not told at all.
+SHOWN = ("spike", "level", "stuck", "noise", "amplitude", "dropout")
+
 _SMOOTH = ("spike", "level", "noise", "dropout")
 #: Which faults a window of 64 samples can honestly show, by quantity. A stuck reading needs a signal that moves, a
 #: changed frequency needs one that swings; a drift over more than a window looks like a load change.
@@ -45,11 +49,11 @@ def spread(x: F32 | F64, start: int) -> float:
     x: (n,). Looks at up to BEFORE rows before `start`, at the first rows of `x` where there are fewer than 16. Never
     0: at least a millionth of the level, so that a constant signal can have faults too.
     """
-    rows = np.asarray(x[max(0, start - BEFORE) : start] if start >= 16 else x[:BEFORE], np.float64)
-    t: F64 = np.arange(len(rows)) - (len(rows) - 1) / 2
-    rest = rows - rows.mean()
-    if len(rows) > 2:
-        rest = rest - t * (t @ rest) / (t @ t)
+    rows: F64 = np.asarray(x[max(0, start - BEFORE) : start] if start >= 16 else x[:BEFORE], np.float64)
+    t = np.arange(len(rows), dtype=np.float64) - (len(rows) - 1) / 2
+    rest: F64 = rows - rows.mean()
+    slope = float(t @ rest / (t @ t)) if len(rows) > 1 else 0.0
+    rest = rest - slope * t
     return max(float(rest.std()), 1e-6 * float(np.abs(rows).max(initial=0.0)), 1e-30)
 
 
@@ -106,8 +110,8 @@ def plan(
     seed: int,
     faults: int = 8,
     length: tuple[int, int] = (75, 150),
-    magnitude: tuple[float, float] = (8.0, 14.0),
-    kinds: Sequence[str] = KINDS,
+    magnitude: tuple[float, float] = (10.0, 16.0),
+    kinds: Sequence[str] = SHOWN,
 ) -> list[Fault]:
     """Draw a schedule: at most `faults` faults, each on a sensor of its own, in time order, inside rows [a, b).
 

@@ -7,17 +7,16 @@ for fitting, rows from there on are judged. A plain CSV file without an index is
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from daemon.core.records import F32, F64, Bool
 from daemon.errors import DataError
+from daemon.wire import tables
 
 TIME, LABEL = "timestamp", "anomaly"
 INDEX = ("file", "role", "sensors", "interval_s", "points", "train_end", "anomaly_points", "anomaly_events", "note")
@@ -43,7 +42,7 @@ class History:
 
 
 def read(path: Path) -> list[History]:
-    """Return the series of a pack (a folder with index.csv), or of one .csv or .csv.gz file.
+    """Return the series of a pack (a folder with index.csv), or of one history file (see daemon.wire.tables).
 
     Raises DataError naming file, row and column.
     """
@@ -97,40 +96,20 @@ def fingerprint(arrays: Iterable[F32]) -> str:
 
 
 def _series(file: Path) -> History:
-    opened = gzip.open if file.suffix == ".gz" else open
+    """Read one file as the daemon's replay reads it, and its labels where it has any."""
+    table = tables.read(file)
+    anomaly = np.zeros(len(table.t), np.bool_)
     try:
-        with opened(file, "rt", encoding="utf-8", newline="") as lines:
-            return _parse(file, lines)
-    except FileNotFoundError:
-        raise DataError(file, "file", "nothing there", "a .csv or .csv.gz file") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(file, "file", str(error), "a readable .csv or .csv.gz file in UTF-8") from None
-
-
-def _parse(file: Path, lines: TextIO) -> History:
-    header = next(csv.reader(lines), [])
-    if len(header) < 2 or header[0] != TIME:
-        raise DataError(file, "line 1", ",".join(header)[:80], f"{TIME},<sensor columns...>[,{LABEL}]")
-    labelled = header[-1] == LABEL
-    columns = tuple(header[1:-1] if labelled else header[1:])
-    if not columns:
-        raise DataError(file, "line 1", ",".join(header)[:80], "at least one sensor column")
-    try:
-        table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None, dtype=np.float64)
-    except ValueError as error:
-        raise DataError(file, "a row", str(error), f"{len(header)} numbers") from None
-    if table.shape[1:] != (len(header),) or not len(table):
-        raise DataError(file, "rows", table.shape, f"at least one row of {len(header)} numbers")
-    with np.errstate(over="ignore"):
-        values = table[:, 1 : 1 + len(columns)].astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        raise DataError(file, f"line {row + 2}, {columns[column]}", table[row, column + 1], "a finite float32")
-    t = table[:, 0]
-    interval_s = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
-    anomaly = table[:, -1] != 0 if labelled else np.zeros(len(t), np.bool_)
-    return History(file.name, columns, t, values, anomaly, interval_s, 0)
+        labelled = tables.read(file, columns=[*table.columns, LABEL])
+    except DataError:  # read once without trouble: there is no such column
+        pass
+    else:
+        table = tables.Table(labelled.file, labelled.t, labelled.values[:, :-1], table.columns, labelled.skipped)
+        anomaly = labelled.values[:, -1] != 0
+    if not len(table.t):
+        raise DataError(file, "contents", f"{table.skipped} rows without a finite value", "rows of numbers")
+    interval_s = float(np.median(np.diff(table.t))) if len(table.t) > 1 else 0.0
+    return History(file.name, tuple(table.columns), table.t, table.values, anomaly, interval_s, 0)
 
 
 def _with(one: History, role: str, train_end: int, interval_s: float | None = None) -> History:

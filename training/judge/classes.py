@@ -9,6 +9,8 @@ import numpy as np
 
 from daemon.core.model import Model
 from daemon.core.records import F32, I32
+from daemon.demo.plant import Family
+from training.history import examples
 
 
 def confusion(truth: I32, guess: I32, classes: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
@@ -47,3 +49,12 @@ def guess(model: Model, x: F32) -> I32:
     parts = [model.run(x[n : n + model.largest_batch]) for n in range(0, len(x), model.largest_batch)]
     known = [part.class_probability.argmax(axis=1) for part in parts if part.class_probability is not None]
     return np.concatenate([*known, np.zeros(0, np.int64)]).astype(np.int32)
+
+
+def simulated(model: Model, family: Family, plants: int, seed: int) -> dict[str, Any]:
+    """Return the report on windows of simulated plants of this family; the seed must be one no fit has used."""
+    drawn = examples.simulated(plants, seed, model.card.window, 60, 60, family=family)
+    names = list(model.card.classes)
+    place = np.array([names.index(name) if name in names else -1 for name in examples.CLASSES], np.int32)
+    known = examples.only(drawn, [k for k, at in enumerate(place.tolist()) if at >= 0])
+    return report(place[known.y], guess(model, known.x), names)

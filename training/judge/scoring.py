@@ -202,8 +202,6 @@ def alarms(on: Bool, anomaly: Bool, window: int) -> Alarms:
 
 def total(parts: list[Alarms]) -> Alarms:
     """Return the sum over several series."""
-    return Alarms(
-        *(sum(getattr(part, name) for part in parts) for name in (
-            "events", "hit", "true", "false", "normal_rows", "normal_in_alarm")),
-        delays=tuple(delay for part in parts for delay in part.delays),
-    )  # fmt: skip
+    counts = ("events", "hit", "true", "false", "normal_rows", "normal_in_alarm")
+    delays = tuple(delay for part in parts for delay in part.delays)
+    return Alarms(**{name: sum(getattr(part, name) for part in parts) for name in counts}, delays=delays)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,12 @@ class Setting:
 
     sensors: int = 20
     rows: int = 2000
-    quiet: int = 750  # rows before the first fault
+    quiet: int = 700  # rows before the first fault
     hop: int = 4
     budget_per_point: float = 1e-5
     faults: int = 8
     length: tuple[int, int] = (75, 150)
-    magnitude: tuple[float, float] = (8.0, 14.0)
+    magnitude: tuple[float, float] = (10.0, 16.0)
     family: Family = "demo"
 
 
@@ -58,7 +59,7 @@ def scores(model: Model, values: F32, hop: int) -> tuple[F32, F32]:
 def run(model: Model, seed: int, setting: Setting) -> Show:
     """Return what one show would have shown."""
     plant = Plant(setting.sensors, seed=seed, family=setting.family)
-    rows = (setting.quiet, setting.rows - model.card.window)
+    rows = (setting.quiet, setting.rows - 100)
     schedule = faults.plan(plant.quantities, rows, seed, setting.faults, setting.length, setting.magnitude)
     values = faults.apply(plant.take(setting.rows), schedule, seed)
     return judge(model, values, schedule, setting)
@@ -97,6 +98,23 @@ def success(shows: Sequence[Show], recall: float = 0.8, false_alarms: int = 2) -
     return float(np.mean(good))
 
 
-def with_faults(setting: Setting, magnitude: tuple[float, float]) -> Setting:
-    """Return the same show with faults of another size."""
-    return replace(setting, magnitude=magnitude)
+def report(model: Model, seeds: Sequence[int], setting: Setting | None = None) -> dict[str, Any]:
+    """Return how shows on these seeds went: the share that would have been a good demo, and what they caught."""
+    setting = setting or Setting()
+    shows = [run(model, seed, setting) for seed in seeds]
+    kinds: dict[str, list[bool]] = {}
+    for show in shows:
+        for fault, delay in zip(show.schedule, show.delays, strict=True):
+            kinds.setdefault(fault.kind, []).append(delay is not None)
+    delays = [delay for show in shows for delay in show.delays if delay is not None]
+    alarms = [len(show.false_alarms) for show in shows]
+    return {
+        "shows": len(shows),
+        "good": round(success(shows), 4),
+        "faults": sum(len(show.delays) for show in shows),
+        "caught": round(sum(show.caught for show in shows) / max(1, sum(len(show.delays) for show in shows)), 4),
+        "caught_by_kind": {kind: round(float(np.mean(found)), 4) for kind, found in sorted(kinds.items())},
+        "false_alarms_per_show": round(float(np.mean(alarms)), 4),
+        "most_false_alarms": max(alarms),
+        "median_delay_rows": float(np.median(delays)) if delays else None,
+    }
