@@ -21,7 +21,7 @@ from daemon.watch.histogram import SECONDS, Histogram
 from daemon.watch.metrics import Metrics
 from daemon.watch.series import SensorSeries
 from tests.conftest import program
-from tests.naive.metrics import buckets
+from tests.naive.histogram import buckets
 
 ROOT = Path(__file__).resolve().parent.parent
 
