@@ -54,8 +54,8 @@ class Client(Protocol):
     def part(self) -> None:
         """Queue DISCONNECT; the broker keeps the session."""
 
-    def want_write(self) -> bool:
-        """Whether something queued has not been written."""
+    def waiting(self) -> int:
+        """Return how many queued packets have not been written."""
 
     def flush(self) -> bool:
         """Write what the socket takes now; False: the connection is broken."""
@@ -67,15 +67,15 @@ class Client(Protocol):
         """Close the socket, if any."""
 
 
-def explain(error: Exception, settings: Mqtt) -> str:
-    """Return what went wrong and where to look, in the operator's words."""
+def explain(error: Exception, settings: Mqtt, connected: bool = False) -> str:
+    """Return what went wrong while connecting, or once connected, and where to look, in the operator's words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {settings.url} is not trusted: {error.verify_message}; check mqtt.ca_file and the host name"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {settings.url}: {error.reason or error}; check mqtt.ca_file, mqtt.cert_file and mqtt.key_file"
     if isinstance(error, OSError) and error.filename:
         return f"cannot read {error.filename}: {error.strerror}"
-    return f"cannot reach {settings.url}: {error}"
+    return f"{'lost' if connected else 'cannot reach'} {settings.url}: {error}"
 
 
 def explain_refusal(code: Any, settings: Mqtt) -> str:

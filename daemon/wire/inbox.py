@@ -85,11 +85,6 @@ class Inbox:
         """How many bytes of payload wait."""
         return self._bytes
 
-    @property
-    def full(self) -> bool:
-        """Whether QoS 0 would be dropped now."""
-        return self.depth >= self.max_messages or self._bytes >= self.max_bytes
-
     def put(self, topic: str, payload: Payload, *, retained: bool = False, ack: Ack | None = None) -> bool:
         """Add one message; False: it has QoS > 0 and found no room."""
         batch = Batch([topic], [payload], [0] if retained else [], {} if ack is None else {0: ack})

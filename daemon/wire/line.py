@@ -34,6 +34,10 @@ READ_BYTES, _READS = 1 << 17, 16
 _SCORES_AT_ONCE = 2048
 #: How often the time is looked at; and, when the inbox is full, how often it is asked for room.
 _TICK_MS, _FULL_MS = 1000, 20
+#: How many rests are left out before another is tried, where resting seems to slow the broker down.
+_HASTY_RESTS = 50
+#: Packets a broker may leave unread; one that asks for answers and takes none must not fill the memory.
+_MOST_WAITING = 10_000
 _SESSION_TAKEN_OVER = 0x8E
 
 
@@ -90,7 +94,7 @@ class Line:
         self.reader.reset(self.receipts.opened())
         self.subscribing.clear()
         self.subscriptions_answered = 0
-        self._window, self._busiest = IN_FLIGHT, 0
+        self._window, self._busiest, self._hasty_until = IN_FLIGHT, 0, 0.0
         try:
             self._serve()
         except MalformedError as error:
@@ -120,7 +124,7 @@ class Line:
         rest_until = last_read = 0.0
         while True:
             more_out = self._send()
-            if client.want_write() != writing:
+            if bool(client.waiting()) != writing:
                 writing = not writing
                 waiting.modify(sock, select.POLLIN | (select.POLLOUT if writing else 0))
             if self._goodbye():
@@ -143,7 +147,7 @@ class Line:
             now = time.monotonic()
             if read:
                 count, more = self._read()
-                rest_until = 0.0 if more else now + self._rest_s(count, now - last_read)
+                rest_until = 0.0 if more else now + self._rest_s(count, now, last_read)
                 last_read = now
             if now >= next_tick:
                 next_tick = now + tick_s
@@ -158,15 +162,17 @@ class Line:
         elif open_s > CONNECT_S:
             raise Lost(f"{self._settings.url} took the connection but sent no CONNACK within {CONNECT_S:g} s")
 
-    def _rest_s(self, count: int, since_last_s: float) -> float:
+    def _rest_s(self, count: int, now: float, last_read: float) -> float:
         """Return how long to let company gather before the next read: wake-ups cost more than parsing.
 
-        Not while traffic is low, and not while the broker waits for acknowledgements (as many messages are out as
-        ever were on this connection): company would not come.
+        Not while traffic is low. Not, for a while, when as many messages wait for the pump as ever did on this
+        connection: it may be all that the broker sends unacknowledged, and then a rest would only delay the rest.
         """
         rest, outstanding = self._settings.coalesce_ms / 1000, self.receipts.outstanding
-        self._busiest = max(self._busiest, outstanding)
-        if count == 0 or since_last_s > 4 * rest or (outstanding and outstanding == self._busiest):
+        if outstanding and outstanding >= self._busiest:
+            self._busiest = outstanding
+            self._hasty_until = now + _HASTY_RESTS * rest
+        if count == 0 or now - last_read > 4 * rest or now < self._hasty_until:
             return 0.0
         return rest
 
@@ -180,7 +186,7 @@ class Line:
                 except BlockingIOError:
                     return len(batch), False
                 except OSError as error:
-                    raise Lost(explain(error, self._settings), pushed_out=True) from error
+                    raise Lost(explain(error, self._settings, connected=True), pushed_out=True) from error
                 if not data:
                     raise Lost("the broker closed the connection", pushed_out=True)
                 self.received_bytes += len(data)
@@ -205,6 +211,8 @@ class Line:
 
     def _control(self, packet: bytes) -> None:
         client = self._client
+        if client.waiting() > _MOST_WAITING:
+            raise Lost("the broker asks and asks but does not read what we answer")
         if packet[0] == PUBREL:
             if len(packet) < 4:
                 raise MalformedError("PUBREL without packet id")
@@ -258,11 +266,11 @@ class Line:
             if outbox.letters:
                 for letter in outbox.take_letters(self._window - len(self.in_flight)):
                     self._post(letter)
-            if len(outbox) > outbox.letters and not client.want_write():
+            if len(outbox) > outbox.letters and not client.waiting():
                 client.send(self._framer.frame(outbox.take_scores(_SCORES_AT_ONCE)))
-        if client.want_write() and not client.flush():
+        if client.waiting() and not client.flush():
             raise Lost("the connection broke while writing", pushed_out=True)
-        return self.accepted_at is not None and not client.want_write() and len(outbox) > outbox.letters
+        return self.accepted_at is not None and not client.waiting() and len(outbox) > outbox.letters
 
     def _post(self, letter: Letter) -> None:
         mid = self._client.post(letter)
@@ -276,7 +284,7 @@ class Line:
             return False
         late = time.monotonic() >= stop_at
         if self.accepted_at is not None:
-            if not late and (self._orders.acks_wait or len(self._outbox) or self.in_flight or client.want_write()):
+            if not late and (self._orders.acks_wait or len(self._outbox) or self.in_flight or client.waiting()):
                 return False
             if self._status_topic and not self._said_goodbye:
                 self._said_goodbye = True

@@ -219,8 +219,8 @@ class Broker:
 class _Client(paho.Client):
     """paho driven from outside: never its own thread, and fed one whole control packet at a time. A line.Client.
 
-    Leans on these private parts of paho 2.2: _sock_recv, _packet_read, _packet_queue, _sock_close, _ssl and
-    _ssl_wrap_socket (so that renewed certificates are read at each connect).
+    Leans on these private parts of paho 2.2: _sock_recv, _packet_read, _packet_queue, _out_packet, _sock_close, _ssl
+    and _ssl_wrap_socket (so that renewed certificates are read at each connect).
     """
 
     def __init__(self, settings: Mqtt, will_topic: str, will: bytes) -> None:
@@ -324,13 +324,17 @@ class _Client(paho.Client):
         """Queue DISCONNECT; the broker keeps the session."""
         self.disconnect()
 
+    def waiting(self) -> int:
+        """Return how many queued packets have not been written."""
+        return len(self._out_packet)
+
     def flush(self) -> bool:
         """Write what the socket takes now; False: the connection is broken."""
         return self.loop_write() <= 0
 
     def keep_alive(self) -> bool:
         """Ping when due; False: the broker has not answered the last one."""
-        return self.loop_misc() <= 0
+        return self.loop_misc() <= 0 and self.socket() is not None
 
     def close(self) -> None:
         """Close the socket, if any."""
