@@ -1,189 +1,151 @@
-"""The payload is JSON: an object, an array of objects, or one object with an array of samples.
-
-Each message is parsed on its own: joining payloads into one text would be faster by a third, but then a payload
-such as `1],[2` could move a value into another sensor's message.
-"""
+"""The payload is JSON: an object, an array of objects, or one object with arrays of samples."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from daemon.config import JsonPayload
-from daemon.core.records import F32, F64
+from daemon.core.records import F64, I32
 from daemon.errors import BadMessage
-from daemon.wire.payload.rows import Rows, finite, one_by_one
-from daemon.wire.payload.times import check, seconds
-
-_parse = msgspec.json.Decoder().decode
-
-#: What parsing can raise: msgspec's own error, deep nesting, lone surrogates.
-_PARSE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeError, ValueError)
+from daemon.wire.payload import times
+from daemon.wire.payload.fields import Field
+from daemon.wire.payload.rows import NUMBERS, Rows, floats, sift, told
 
 
 class JsonObject:
-    """Decodes as its settings say. Where an object names a field twice, the last one counts."""
+    """Decodes what JsonPayload describes. Of two equal keys in an object the last one counts.
 
-    def __init__(self, settings: JsonPayload, channels: int, max_rows: int) -> None:
-        self._settings, self._channels, self._max_rows = settings, channels, max_rows
-        self._values = _path(settings.values) if settings.values else None
-        self._fields = [_path(path) for path in settings.channels or ([settings.value] if settings.value else [])]
-        self._time = _path(settings.time) if settings.time else None
-        self._t0 = _path(settings.t0) if settings.t0 else None
-        self._dt = _path(settings.dt) if settings.dt else None
-        paths = [field.path for field in self._fields] + ([settings.time] if settings.time else [])
-        flat = self._values is None and not any("." in path for path in paths)
-        self._flat = paths if flat else []
+    Each message is parsed by itself: joined, a payload such as `1,2` would move the values of those behind it.
+    interval_s places the earlier rows of a block whose single time is that of its last row.
+    """
+
+    def __init__(self, settings: JsonPayload, channels: int, max_rows: int, interval_s: float | None) -> None:
+        single = [settings.value] if settings.value is not None else settings.channels or []
+        self._fields = [Field(path) for path in single]
+        self._block = _field(settings.values)
+        self._time, self._t0, self._dt = _field(settings.time), _field(settings.t0), _field(settings.dt)
+        self._unit = settings.time_unit
+        self._channels, self._max_rows, self._interval_s = channels, max_rows, interval_s
+        self._parse = msgspec.json.Decoder().decode
 
     def decode(self, payload: bytes) -> Rows:
-        """Return the rows of one message. Raises BadMessage for any other bytes."""
-        if not payload:
-            raise BadMessage("empty", "got no bytes, expected JSON")
-        try:
-            said = _parse(payload)
-        except _PARSE_ERRORS as error:
-            raise BadMessage("not-json", f"{str(error)[:80]}; got {payload[:40]!r}") from None
-        if self._values is not None:
-            return self._samples(said)
-        objects = said if isinstance(said, list) else [said]
-        if not objects:
-            raise BadMessage("empty", "got an empty array, expected objects")
-        self._bound(len(objects))
-        values, t = np.empty((len(objects), self._channels)), np.full(len(objects), np.nan)
-        for row, item in enumerate(objects):
-            for channel, field in enumerate(self._fields):
-                values[row, channel] = _number(field(item), field)
-            if self._time is not None:
-                t[row] = seconds(self._time(item), self._settings.time_unit)
-        return Rows(np.array([len(objects)], np.int32), t, _float32(values))
+        """Return the payload's rows.
+
+        Raises BadMessage: empty, not-json, missing-field, wrong-type, not-finite, bad-time, channel-count,
+        too-many-rows.
+        """
+        return self._rows([self._document(payload)])
 
     def decode_all(self, payloads: Sequence[bytes]) -> tuple[Rows, list[tuple[int, BadMessage]]]:
-        """Return the rows of many messages and what was refused."""
-        fast = self._fast(payloads) if self._flat else None
-        return (fast, []) if fast is not None else one_by_one(self, payloads, self._channels)
+        """Return the rows of all payloads and (index, why) of the refused ones."""
+        return sift(self._bulk, self.decode, payloads, self._channels)
 
-    def _fast(self, payloads: Sequence[bytes]) -> Rows | None:
-        """Return the rows of flat objects with plain numbers only; None where one message is anything else."""
+    def _bulk(self, payloads: Sequence[bytes]) -> Rows:
         try:
-            found = [[said[name] for name in self._flat] for said in map(_parse, payloads)]
-        except (*_PARSE_ERRORS, KeyError, TypeError, IndexError):
-            return None
-        kinds = {type(item) for row in found for item in row}
-        if not kinds <= {int, float}:
-            return None
+            documents = list(map(self._parse, payloads))
+        except _UNREADABLE:
+            raise BadMessage("not-json", "one of several") from None
+        return self._rows(documents)
+
+    def _document(self, payload: bytes) -> Any:
+        if not payload:
+            raise BadMessage("empty", "no bytes where JSON was expected")
         try:
-            table = np.array(found, np.float64).reshape(len(found), len(self._flat))
-        except OverflowError:
-            return None
-        with np.errstate(over="ignore"):
-            values = table[:, : self._channels].astype(np.float32)
-        t = np.full(len(table), np.nan)
-        if self._time is not None:
-            if self._settings.time_unit not in (None, "s"):
-                return None if self._settings.time_unit == "iso" else self._scaled(found, values)
-            t = table[:, -1]
-            if not ((t >= 0) & (t < 1e11)).all():
-                return None
-        if not np.isfinite(values).all():
-            return None
-        return Rows(np.ones(len(table), np.int32), t, values)
+            return self._parse(payload)
+        except _UNREADABLE as error:
+            if "out of range" in str(error):
+                raise BadMessage("not-finite", f"a number that no float64 holds: {error}") from None
+            hint = "; NaN and Infinity are no JSON" if b"NaN" in payload or b"Infinity" in payload else ""
+            raise BadMessage("not-json", f"{str(error)[:120]}{hint}: {payload[:40]!r}") from None
 
-    def _scaled(self, found: list[list[Any]], values: F32) -> Rows | None:
-        """Return rows whose times are whole milli-, micro- or nanoseconds, divided as integers divide."""
-        if not np.isfinite(values).all():
-            return None
-        try:
-            t = np.array([seconds(row[-1], self._settings.time_unit) for row in found])
-        except BadMessage:
-            return None
-        return Rows(np.ones(len(found), np.int32), t, values)
+    def _rows(self, documents: Sequence[Any]) -> Rows:
+        """Return the rows of one document for each message; one bad document refuses them all."""
+        items, count = documents, np.ones(len(documents), np.int32)
+        if list in set(map(type, documents)):
+            arrays = [document if isinstance(document, list) else [document] for document in documents]
+            if not all(arrays):
+                raise BadMessage("empty", "an empty array")
+            items, count = list(chain.from_iterable(arrays)), self._counts(arrays)
+        if self._block is None:
+            values = np.hstack([floats(field.of_all(items), 1) for field in self._fields])
+            t = (
+                np.full(len(items), np.nan)
+                if self._time is None
+                else times.epoch_s(self._time.of_all(items), self._unit)
+            )
+            return Rows(count, t, values)
+        blocks = [_samples(block, self._block.path) for block in self._block.of_all(items)]
+        sizes = self._counts(blocks)
+        if len(items) > len(documents):
+            sizes = np.add.reduceat(sizes, np.cumsum(count) - count, dtype=np.int64).astype(np.int32)
+            self._check_rows(int(sizes.max()))
+        values = floats(list(chain.from_iterable(map(self._flat, blocks))), self._channels)
+        t = np.concatenate([self._times(item, len(block)) for item, block in zip(items, blocks, strict=True)])
+        return Rows(sizes, t, values)
 
-    def _samples(self, said: Any) -> Rows:
-        """Return the rows of one object with an array of samples."""
-        assert self._values is not None
-        samples = self._values(said)
-        if not isinstance(samples, list):
-            raise BadMessage("wrong-type", f"{self._values.path}: got {_kind(samples)}, expected an array")
-        if not samples:
-            raise BadMessage("empty", f"{self._values.path}: got an empty array, expected samples")
-        self._bound(len(samples))
-        n, width = len(samples), self._channels
-        values = np.empty((n, width))
-        for row, sample in enumerate(samples):
-            numbers = sample if isinstance(sample, list) else [sample]
-            if len(numbers) != width:
-                raise BadMessage("channel-count", f"{self._values.path}.{row}: got {len(numbers)}, expected {width}")
-            values[row] = [_number(number, self._values) for number in numbers]
-        return Rows(np.array([n], np.int32), self._stamps(said, n), _float32(values))
+    def _counts(self, arrays: Sequence[list[Any]]) -> I32:
+        count = np.fromiter(map(len, arrays), np.int32, len(arrays))
+        self._check_rows(int(count.max()))
+        return count
 
-    def _stamps(self, said: Any, n: int) -> F64:
-        unit = self._settings.time_unit
+    def _flat(self, block: list[Any]) -> list[Any]:
+        """Return a block's numbers, C for each row. A row of one channel may be a number or a list of one."""
+        kinds = set(map(type, block))
+        if kinds == {list}:
+            if set(map(len, block)) != {self._channels}:
+                wrong = next(len(row) for row in block if len(row) != self._channels)
+                raise BadMessage("channel-count", f"a row of {wrong} values, expected {self._channels}")
+            return list(chain.from_iterable(block))
+        if self._channels > 1 and kinds <= NUMBERS:
+            raise BadMessage("channel-count", f"rows of 1 value, expected lists of {self._channels}")
+        return block
+
+    def _times(self, item: Any, n: int) -> F64:
+        """Return the times of one object's n samples."""
         if self._t0 is not None and self._dt is not None:
-            t0, dt = seconds(self._t0(said), unit), _number(self._dt(said), self._dt)
-            if not 0 < dt < 1e9:
-                raise BadMessage("bad-time", f"{self._dt.path}: got {dt}, expected seconds above 0")
-            check(t0 + n * dt, t0)
-            times: F64 = np.asarray(t0 + dt * np.arange(n), np.float64)
-            return times
+            t0, dt = float(times.epoch_s([self._t0.of(item)], self._unit)[0]), self._dt.of(item)
+            if type(dt) not in NUMBERS or not 0 < dt < math.inf:
+                raise BadMessage("bad-time", f"dt: got {told(dt)}, expected seconds > 0")
+            if not t0 + min(dt, times.LATEST_S) * (n - 1) < times.LATEST_S:
+                raise BadMessage("bad-time", f"{n} samples, dt apart, end after {times.LATEST_S:g} s; dt is in seconds")
+            return np.asarray(t0 + float(min(dt, times.LATEST_S)) * np.arange(n))
         if self._time is None:
             return np.full(n, np.nan)
-        stamps = self._time(said)
+        stamps = self._time.of(item)
         if isinstance(stamps, list):
             if len(stamps) != n:
-                raise BadMessage("bad-time", f"{self._time.path}: got {len(stamps)} times, expected {n}, one a sample")
-            return np.array([seconds(stamp, unit) for stamp in stamps])
-        if n > 1:
-            raise BadMessage(
-                "bad-time", f"{self._time.path}: got one time for {n} samples, expected an array or t0, dt"
-            )
-        return np.array([seconds(stamps, unit)])
+                raise BadMessage("bad-time", f"{len(stamps)} times for {n} values")
+            return times.epoch_s(stamps, self._unit)
+        last = float(times.epoch_s([stamps], self._unit)[0])
+        if n > 1 and self._interval_s is None:
+            raise BadMessage("bad-time", f"one time for {n} values: send an array of times, or set interval_s")
+        t = np.asarray(last - (self._interval_s or 0.0) * np.arange(n - 1, -1, -1))
+        if t[0] < 0:
+            raise BadMessage("bad-time", f"{n} values, interval_s apart, begin before 1970")
+        return t
 
-    def _bound(self, n: int) -> None:
+    def _check_rows(self, n: int) -> None:
         if n > self._max_rows:
-            raise BadMessage("too-many-rows", f"got {n} rows, limits.max_rows allows {self._max_rows}")
+            raise BadMessage("too-many-rows", f"got {n}, expected <= {self._max_rows}")
 
 
-class _path:  # noqa: N801 (used as a function)
-    """Reads a.b.0 out of parsed JSON. Raises BadMessage (missing-field)."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._steps: list[Callable[[Any], Any]] = [
-            operator.itemgetter(int(step)) if step.isascii() and step.isdecimal() else operator.itemgetter(step)
-            for step in path.split(".")
-        ]
-        self._keys = path.split(".")
-
-    def __call__(self, said: Any) -> Any:
-        for step, key in zip(self._steps, self._keys, strict=True):
-            try:
-                said = said[key] if isinstance(said, dict) else step(said) if isinstance(said, list) else None
-            except (KeyError, IndexError, TypeError):
-                said = None
-            if said is None:
-                raise BadMessage("missing-field", f"expected a field {self.path}, found none or null")
-        return said
+#: Everything msgspec raises for bytes that are not JSON; deep nesting and bad UTF-8 among them.
+_UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)
 
 
-def _number(value: Any, field: _path) -> float:
-    """Return a JSON number as float; true, "1.5" and null are none. Raises BadMessage."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadMessage("wrong-type", f"{field.path}: got {_kind(value)}, expected a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise BadMessage("not-finite", f"{field.path}: got a number beyond float32") from None
+def _field(path: str | None) -> Field | None:
+    return None if path is None else Field(path)
 
 
-def _float32(values: F64) -> F32:
-    with np.errstate(over="ignore"):
-        return finite(values.astype(np.float32))
-
-
-def _kind(value: Any) -> str:
-    names = {bool: "true or false", str: "text", list: "an array", dict: "an object", type(None): "null"}
-    return names.get(type(value), "a number")
+def _samples(block: Any, path: str) -> list[Any]:
+    if not isinstance(block, list):
+        raise BadMessage("wrong-type", f"{path!r}: got {told(block)}, expected an array of samples")
+    if not block:
+        raise BadMessage("empty", f"{path!r}: an empty array")
+    return block

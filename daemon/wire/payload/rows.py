@@ -1,21 +1,34 @@
-"""What a format makes of messages: rows of numbers and, where the payload has them, times."""
+"""What every format decodes to, and the rules they share: numbers are finite float32, a bad message stands alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
 from daemon.core.records import F32, F64, I32
 from daemon.errors import BadMessage
 
+#: What a JSON number decodes to. bool is no number, so types are compared exactly.
+NUMBERS = frozenset((int, float))
+
+#: Payload bytes decoded at once. Parsed JSON takes up to 24 times its bytes; so a drain of the whole inbox stays small.
+BULK_BYTES = 2**20
+
+#: Below this many payloads they are decoded one by one rather than halved again in search of a bad one.
+FEW = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """count: (M,) int32 rows of each message, 0 where it was refused. t: (N,) float64 epoch seconds, NaN where the
-    format gives none. values: (N, C) float32, finite."""
+    """The rows of m messages, in the order of the messages and, within one, in time order.
+
+    count: (m,) int32 rows per message, 0 where it was refused. t: (N,) float64 epoch seconds, NaN where the format
+    has no time. values: (N, C) float32, finite.
+    """
 
     count: I32
     t: F64
@@ -23,49 +36,118 @@ class Rows:
 
 
 class Format(Protocol):
-    """One payload format of one stream."""
+    """Turns payloads into rows. A payload gives all its rows or none."""
 
     def decode(self, payload: bytes) -> Rows:
-        """Return the rows of one message. Raises BadMessage, and nothing else, whatever the bytes."""
+        """Return the rows of one payload. Raises BadMessage and nothing else, whatever the bytes."""
 
     def decode_all(self, payloads: Sequence[bytes]) -> tuple[Rows, list[tuple[int, BadMessage]]]:
-        """Return the rows of many messages, and which of them were refused and why."""
+        """Return what `decode` gives for each payload, and (index, why) of each refused one. Never raises."""
 
 
-def one_by_one(decode: Format, payloads: Sequence[bytes], channels: int) -> tuple[Rows, list[tuple[int, BadMessage]]]:
-    """Decode messages each on its own: the way out when a batch holds a bad one, and for those of many rows."""
-    good: list[Rows] = []
-    bad: list[tuple[int, BadMessage]] = []
-    count = np.zeros(len(payloads), np.int32)
-    for place, payload in enumerate(payloads):
-        try:
-            rows = decode.decode(payload)
-        except BadMessage as error:
-            bad.append((place, error))
-        else:
-            count[place] = rows.count[0]
-            good.append(rows)
-    t = np.concatenate([rows.t for rows in good]) if good else np.zeros(0)
-    values = np.concatenate([rows.values for rows in good]) if good else np.zeros((0, channels), np.float32)
-    return Rows(count, t, values), bad
+def untimed(values: F32) -> Rows:
+    """Return one message's rows without times."""
+    return Rows(np.array([len(values)], np.int32), np.full(len(values), np.nan), values)
 
 
 def spread(rows: Rows, arrival: F64, interval_s: float | None) -> F64:
-    """Return times for rows that bring none: a block's last row is stamped with its arrival.
+    """Return a time for each row of a format that carries none.
 
-    arrival: (M,) epoch seconds. Rows before the last one of a block are `interval_s` apart; all at the arrival where
-    that is None. Returns (N,) float64.
+    A message's last row gets its arrival (m,), epoch seconds; earlier ones lie interval_s apart before it, or all at
+    the arrival where the interval is unknown.
     """
     t = np.repeat(arrival, rows.count)
-    if interval_s is None or len(t) == int(np.count_nonzero(rows.count)):
+    if interval_s is None or not (rows.count > 1).any():
         return t
-    ends = np.cumsum(rows.count)
-    behind = np.repeat(ends, rows.count) - 1 - np.arange(len(t))
-    return t - behind * interval_s
+    after = np.repeat(np.cumsum(rows.count), rows.count) - 1 - np.arange(len(t))
+    return t - after * interval_s
 
 
-def finite(values: F32) -> F32:
-    """Return values that are finite as float32. Raises BadMessage (not-finite)."""
-    if not np.isfinite(values).all():
-        raise BadMessage("not-finite", "a value is NaN, infinite or beyond float32; expected finite numbers")
-    return values
+def floats(numbers: Sequence[Any], columns: int) -> F32:
+    """Return ints and floats as (N, columns) float32, which is where they must be finite: 1e300 is not.
+
+    Raises BadMessage: wrong-type where one is no number, not-finite.
+    """
+    if not NUMBERS.issuperset(map(type, numbers)):
+        raise BadMessage("wrong-type", f"got {_first_stranger(numbers)}, expected a number")
+    try:
+        return finite(np.array(numbers, np.float64).reshape(-1, columns))
+    except OverflowError:
+        raise BadMessage("not-finite", "a number is too large for a float32") from None
+
+
+def finite(values: F64 | F32) -> F32:
+    """Return values as float32. Raises BadMessage: not-finite where one is NaN or infinite then."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        out = values.astype(np.float32)
+    good = np.isfinite(out)
+    if not good.all():
+        worst = float(values[~good].flat[0])
+        raise BadMessage("not-finite", f"got {worst!r}, expected a number that is finite as a float32")
+    return out
+
+
+def told(value: object) -> str:
+    """Return a value as a detail shows it: its kind, and itself where it is short."""
+    names = {bool: "true or false", str: "text", type(None): "null", dict: "an object", list: "an array"}
+    kind = names.get(type(value), "a number")
+    return f"{kind} {value[:40]!r}" if isinstance(value, str) else kind
+
+
+def _first_stranger(numbers: Sequence[Any]) -> str:
+    return next(told(number) for number in numbers if type(number) not in NUMBERS)
+
+
+def sift(
+    bulk: Callable[[Sequence[bytes]], Rows], decode: Callable[[bytes], Rows], payloads: Sequence[bytes], channels: int
+) -> tuple[Rows, list[tuple[int, BadMessage]]]:
+    """Decode in bulk; where that fails, halve until the odd ones stand alone, so that one bad sensor costs little.
+
+    bulk: returns what `decode` would for each payload, or raises BadMessage if it cannot.
+    """
+    parts: list[Rows] = []
+    bad: list[tuple[int, BadMessage]] = []
+    waiting = _pieces(payloads)
+    while waiting:
+        start, stop = waiting.pop()
+        try:
+            parts.append(bulk(payloads[start:stop]))
+        except BadMessage:
+            if stop - start > FEW:
+                middle = (start + stop) // 2
+                waiting += [(middle, stop), (start, middle)]
+                continue
+            for index in range(start, stop):
+                try:
+                    parts.append(decode(payloads[index]))
+                except BadMessage as error:
+                    bad.append((index, error))
+                    parts.append(nothing(channels))
+    return joined(parts, channels), bad
+
+
+def _pieces(payloads: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Return (start, stop) of runs of about BULK_BYTES, the last run first."""
+    n = len(payloads)
+    if sum(map(len, payloads)) <= BULK_BYTES:
+        return [(0, n)] if n else []
+    ends = np.cumsum(np.fromiter(map(len, payloads), np.int64, n)) // BULK_BYTES
+    return list(pairwise([0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), n]))[::-1]
+
+
+def nothing(channels: int) -> Rows:
+    """Return what a refused message leaves: no rows."""
+    return Rows(np.zeros(1, np.int32), np.empty(0), np.empty((0, channels), np.float32))
+
+
+def joined(parts: Sequence[Rows], channels: int) -> Rows:
+    """Return several Rows as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Rows(np.empty(0, np.int32), np.empty(0), np.empty((0, channels), np.float32))
+    return Rows(
+        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.t for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )

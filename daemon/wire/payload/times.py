@@ -1,61 +1,74 @@
-"""Time stamps of payloads -> epoch seconds."""
+"""Time stamps -> epoch seconds."""
 
 from __future__ import annotations
 
-import datetime
-import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+import numpy as np
+
+from daemon.core.records import F64
 from daemon.errors import BadMessage
+from daemon.wire.payload.rows import NUMBERS, told
 
-_PER_SECOND = {None: 1, "s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+Unit = Literal["s", "ms", "us", "ns", "iso"] | None
 
-#: Beyond it (the year 5138) a number of seconds is rather one of milliseconds.
+#: Stamps from here on are no seconds: 1e11 s is the year 5138, 1e11 ms is 1973.
 LATEST_S = 1e11
 
+_PER_SECOND = {"ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 
-def seconds(stamp: object, unit: str | None) -> float:
-    """Return a stamp as epoch seconds.
 
-    unit None: a number is seconds, text is ISO 8601; "s", "ms", "us", "ns": a number; "iso": text. ISO 8601 without
-    an offset is UTC. Raises BadMessage (bad-time).
+def epoch_s(stamps: Sequence[Any], unit: Unit = None) -> F64:
+    """Return stamps as epoch seconds, float64; whole nanoseconds become the nearest float64.
+
+    unit None: numbers are seconds and text is ISO 8601. "iso": text only; the others: numbers only. Text without an
+    offset is UTC; digits beyond microseconds are dropped.
+    Raises BadMessage: bad-time where one is neither or outside [0, 1e11) s; the detail then guesses at the unit.
     """
-    if isinstance(stamp, str) and unit in (None, "iso"):
-        return _iso(stamp)
-    if isinstance(stamp, bool) or not isinstance(stamp, int | float) or unit == "iso":
-        wanted = (
-            "ISO 8601 text" if unit == "iso" else "a number of " + (unit or "s") + (" or ISO 8601 text" * (not unit))
-        )
-        raise BadMessage("bad-time", f"got {_short(stamp)}, expected {wanted}")
+    kinds = set(map(type, stamps))
+    if unit != "iso" and kinds <= NUMBERS:
+        return _in_range(stamps, unit)
+    if unit in (None, "iso") and kinds == {str}:
+        return _in_range([iso_s(text) for text in stamps], None)
+    if len(stamps) > 1:
+        return np.concatenate([epoch_s([stamp], unit) for stamp in stamps])
+    expected = {None: "seconds or ISO 8601 text", "iso": "ISO 8601 text"}.get(unit, f"a number in {unit}")
+    raise BadMessage("bad-time", f"got {told(stamps[0])}, expected {expected}")
+
+
+def iso_s(text: str) -> float:
+    """Return ISO 8601 text, such as 2026-03-01T12:00:00Z, as epoch seconds; without an offset it is UTC.
+
+    Raises BadMessage: bad-time. `20260301` is refused: it may as well be a number in quotes.
+    """
     try:
-        t = stamp / _PER_SECOND[unit]
-    except OverflowError:
-        t = math.inf
-    return check(t, stamp)
-
-
-def check(t: float, stamp: object) -> float:
-    """Return `t` where it can be a time. Raises BadMessage (bad-time)."""
-    if not 0 <= t < LATEST_S:
-        raise BadMessage(
-            "bad-time", f"got {_short(stamp)}, expected epoch seconds in [0, 1e11); is payload.time_unit right?"
-        )
-    return float(t)
-
-
-def _iso(text: str) -> float:
-    try:
-        when = datetime.datetime.fromisoformat(text.strip())
+        if text[4:5] != "-":
+            raise ValueError
+        stamp = datetime.fromisoformat(text)
     except ValueError:
-        raise BadMessage("bad-time", f"got {_short(text)}, expected ISO 8601 or a number") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
+        expected = "ISO 8601 such as 2026-03-01T12:00:00Z"
+        raise BadMessage("bad-time", f"got text {text[:40]!r}, expected {expected}") from None
+    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+
+
+def _in_range(stamps: Sequence[float], unit: Unit) -> F64:
+    per_second = _PER_SECOND.get(unit or "s", 1)
     try:
-        t = when.timestamp()
-    except (OverflowError, ValueError):
-        t = -1.0
-    return check(t, text)
+        # Python divides whole numbers exactly and then rounds; a float64 of nanoseconds would have lost 128 of them.
+        t = np.array(stamps if per_second == 1 else [stamp / per_second for stamp in stamps], np.float64)
+    except OverflowError:
+        t = np.array([np.inf])
+    good = (t >= 0) & (t < LATEST_S)
+    if not good.all():
+        worst = float(t[~good][0])
+        raise BadMessage("bad-time", f"got {worst * per_second:g}, which is {worst:g} s{_hint(worst * per_second)}")
+    return t
 
 
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
-    return text if len(text) <= 60 else text[:57] + "..."
+def _hint(stamp: float) -> str:
+    for unit, per_second in _PER_SECOND.items():
+        if 1e9 <= stamp / per_second < 1e10:
+            return f'; set time_unit = "{unit}"'
+    return ", expected epoch seconds from 0 to 1e11: is time_unit right?"
