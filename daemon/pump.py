@@ -49,7 +49,12 @@ class Pump:
             [
                 Way(
                     line.stream.name,
-                    decoder(line.stream.payload, len(line.model.card.channels), config.limits.max_rows),
+                    decoder(
+                        line.stream.payload,
+                        len(line.model.card.channels),
+                        config.limits.max_rows,
+                        line.stream.interval_s,
+                    ),
                     line.stream.timed,
                     line.stream.interval_s,
                     line.pipeline.admit,
