@@ -63,7 +63,9 @@ class Daemon:
     """A Broker with its inbox, and all it said."""
 
     def __init__(self, broker, filters, more):
-        options = {key: more.pop(key) for key in ("max_payload_bytes", "outbox_messages") if key in more}
+        options = {
+            key: more.pop(key) for key in ("max_payload_bytes", "outbox_messages", "status_topic") if key in more
+        }
         self.inbox = Inbox(more.pop("inbox_messages", 1000), 1_000_000)
         self.changes = []
         self.status = f"{filters[0].split('/')[0]}-status"
@@ -71,8 +73,7 @@ class Daemon:
             broker.settings(**more),
             filters,
             self.inbox,
-            status_topic=self.status,
-            **({"max_payload_bytes": 1000, "outbox_messages": 100} | options),
+            **({"status_topic": self.status, "max_payload_bytes": 1000, "outbox_messages": 100} | options),
             on_change=lambda state, reason: self.changes.append((state, reason)),
         )
 
@@ -249,11 +250,27 @@ def test_retained_messages_are_marked(shared, start, topic, version):
         assert (drain.payloads, drain.retained) == ([b"new"], [False])
 
 
+def test_without_a_session_nothing_is_kept_for_us_and_without_a_status_topic_nothing_is_said(
+    shared, start, topic, version
+):
+    with Peer(shared, f"{topic.split('/')[0]}-status") as peer:
+        daemon = start(shared, version=version, session_expiry_s=0, status_topic="").connected()
+        daemon.broker.set_status("online")
+        daemon.broker.publish("a", b"", qos=1)
+        assert daemon.broker.stop(5)
+        peer.publish(topic, b"while away")
+        again = start(shared, version=version, session_expiry_s=0).connected()
+        peer.publish(topic, b"now")
+        assert again.take(1) == [b"now"]
+        assert again.broker.stop(5)
+        assert peer.heard.empty()
+
+
 def test_stolen_client_id_is_said(shared, start, version):
     one = start(shared, version=version).connected()
     two = start(shared, version=version)
     wait_until(lambda: one.broker.degraded or two.broker.degraded)
-    said = [reason for state, reason in one.changes + two.changes if state == DEGRADED]
+    said = wait_until(lambda: [reason for state, reason in one.changes + two.changes if state == DEGRADED])
     assert "another client uses client_id" in said[0]
 
 
@@ -432,7 +449,9 @@ def test_a_broker_that_reads_nothing_neither_blocks_the_pump_nor_fills_its_memor
 def test_shutdown_lets_nothing_in_then_everything_out(shared, start, topic):
     daemon = start(shared, outbox_messages=5000).connected()
     out = "out/" + topic
+    daemon.broker.set_status("online")
     with Peer(shared, out, daemon.status) as peer:
+        assert json.loads(peer.hear().payload)["status"] == "online"
         assert daemon.broker.stop_reading(5)
         for i in range(10):
             peer.publish(topic, b"%d" % i)

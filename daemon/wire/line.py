@@ -261,7 +261,7 @@ class Line:
                 names = filters[place : place + FILTERS_AT_ONCE]
                 self.subscribing[client.listen(names, self._settings.qos)] = names
             status = orders.take_status()
-            if status is not None:
+            if status is not None and self._status_topic:
                 self._post(Letter(self._status_topic, status, 1, True))
             if outbox.letters:
                 for letter in outbox.take_letters(self._window - len(self.in_flight)):
@@ -286,7 +286,7 @@ class Line:
         if self.accepted_at is not None:
             if not late and (self._orders.acks_wait or len(self._outbox) or self.in_flight or client.waiting()):
                 return False
-            if self._status_topic and not self._said_goodbye:
+            if self._orders.has_status and self._status_topic and not self._said_goodbye:
                 self._said_goodbye = True
                 self._post(Letter(self._status_topic, status_json("offline", "stopped", time.time()), 1, True))
                 client.flush()

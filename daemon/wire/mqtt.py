@@ -32,7 +32,8 @@ from daemon.wire.patience import Patience
 
 log = logging.getLogger(__name__)
 
-#: What on_change is told. A "degraded" connection works in part; "failed" is a bug: the process must end.
+#: What on_change is told. DEGRADED follows CONNECTED where the connection works only in part; FAILED is a bug: the
+#: process must end.
 CONNECTED, DISCONNECTED, DEGRADED, FAILED = "connected", "disconnected", "degraded", "failed"
 
 
@@ -164,7 +165,6 @@ class Broker:
                     self._line.live()
                 except Lost as lost:
                     self._lost(lost)
-            log.info("disconnected on request")
         except BaseException as error:
             self.failed = error
             log.critical("mqtt thread failed error=%r", error, exc_info=True)
@@ -180,12 +180,12 @@ class Broker:
         self.disconnects += lived_s is not None
         self._patience.lost(lived_s, pushed_out=lost.pushed_out, stolen=lost.stolen)
         self.last_error = str(lost)
-        self._say(DISCONNECTED, self.last_error)
         if self._patience.stolen:
-            self._refused(
+            self.last_error = self.degraded = (
                 f"another client uses client_id {self._settings.client_id!r} and pushes us out: "
                 "give each daemon its own mqtt.client_id"
             )
+        self._say(DISCONNECTED, self.last_error)
         wait_s, stop_at = self._patience.wait_s(), self._orders.stop_at
         if stop_at is None:
             self._orders.stopping.wait(wait_s)
@@ -195,9 +195,11 @@ class Broker:
     def _accepted(self, session_present: bool) -> None:
         self.connects_total += 1
         self.last_error = ""
-        if not self._patience.stolen:
-            self.degraded = ""
         self._say(CONNECTED, f"to {self._settings.url}, {'known' if session_present else 'new'} session")
+        if self._patience.stolen:
+            self._refused(self.degraded)
+        else:
+            self.degraded = ""
 
     def _refused(self, reason: str) -> None:
         self.degraded = self.last_error = reason
@@ -212,7 +214,6 @@ class Broker:
         """Tell a change once, however often the same attempt fails."""
         if (state, reason) != self._said:
             self._said = (state, reason)
-            log.log(logging.INFO if state == CONNECTED else logging.WARNING, "%s reason=%s", state, reason)
             self._on_change(state, reason)
 
 
@@ -269,7 +270,7 @@ class _Client(paho.Client):
         if self.v5:
             extra = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             extra.SessionExpiryInterval = settings.session_expiry_s
-        clean_start = False if self.v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
+        clean_start = not settings.session_expiry_s if self.v5 else paho.MQTT_CLEAN_START_FIRST_ONLY
         self.connect_async(
             settings.host, settings.port, settings.keepalive_s, clean_start=clean_start, properties=extra
         )

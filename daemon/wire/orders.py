@@ -50,6 +50,11 @@ class Orders:
             self._status, self._status_due = status, True
         self.wake()
 
+    @property
+    def has_status(self) -> bool:
+        """Whether a status was ever set."""
+        return self._status is not None
+
     def set_filters(self, filters: Sequence[str]) -> None:
         """Subscribe to these in place of those before."""
         with self._lock:
