@@ -159,7 +159,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         return answer["data"]["result"]
 
     def scraped() -> bool:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, json.JSONDecodeError):  # 503 while it starts
             return bool(ask("count_over_time(anomalyd_samples_total[1m]) >= 3"))
         return False
 
