@@ -12,7 +12,15 @@ dir=$1; shift
 mount -t tmpfs -o size=1g,mode=0755 tmpfs "$dir/layer"
 mkdir "$dir/layer/upper" "$dir/layer/work"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/layer/upper,workdir=$dir/layer/work" "$dir/root"
-trap 'umount -l "$dir/root" "$dir/layer"; for group in "${groups[@]}"; do rmdir "$group" 2>/dev/null || true; done' EXIT
+groups=()
+clean_up() {
+  umount -l "$dir/root" "$dir/layer" || true
+  for group in "${groups[@]}"; do
+    echo $BASHPID > "${group%/*}/cgroup.procs" 2>/dev/null || true
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  done
+}
+trap clean_up EXIT
 for bind in "$@"; do
   mkdir -p "$dir/root${bind#*:}"
 done
@@ -28,7 +36,6 @@ printf '%s\n' '[Unit]' 'Requires=basic.target dbus.service' 'After=basic.target 
 cp -a "$dir/files/." "$dir/root/"
 
 # A child of the cgroup we are in, so that every limit around us goes on holding.
-groups=()
 while IFS=: read -r number controllers path; do
   name=${controllers#name=}
   base=/sys/fs/cgroup

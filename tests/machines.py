@@ -39,6 +39,7 @@ class Machine:
             file.chmod(0o755 if "/bin/" in path else 0o644)
         self._process: subprocess.Popen[bytes] | None = None
         self._init = ""
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         binds = [f"{sys.base_prefix}:{PYTHON}", f"{sysconfig.get_path('purelib')}:{SITE}", f"{ROOT}:{SOURCE}"]
@@ -62,28 +63,26 @@ class Machine:
         assert self._process is not None
         if self._init:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(self._init), signal.SIGKILL)
+                os.kill(int(self._init), signal.SIGKILL)  # takes everything inside with it
         try:
-            self._process.wait(20)
+            self._process.wait(20)  # the script unmounts and removes its cgroups
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(20)
+        for command in self._started:
+            command.wait(20)
 
-    def run(self, *command: str, check: bool = True) -> str:
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> str:
         """Run a command inside; return its standard output."""
-        done = self._inside(*command)
+        done = self._inside(*command, stdin=stdin)
         assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}\n{self._journal()}"
         return done.stdout
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command inside and leave it running."""
-        return subprocess.Popen(
-            [*self._enter(), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *command: str) -> None:
+        """Start a command inside and leave it running; it ends with the machine."""
+        with (self._folder / "commands.log").open("ab") as log:
+            started = subprocess.Popen([*self._enter(), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._started.append(started)
 
     def show(self, key: str, unit: str = "anomalyd") -> str:
         """Return a property of a unit."""
@@ -112,8 +111,8 @@ class Machine:
             return False
         return self._inside("systemctl", "is-active", "ci.target").stdout.strip() == "active"
 
-    def _inside(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self._enter(), *command], capture_output=True, text=True, timeout=60)
+    def _inside(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._enter(), *command], capture_output=True, text=True, timeout=60, input=stdin)
 
     def _enter(self) -> list[str]:
         # not the cgroup: what we start for a test is no part of any unit's limits
@@ -123,10 +122,12 @@ class Machine:
 def _child(pid: int | str, name: str) -> str:
     """Return the child of a process that runs a program of this name, or an empty string."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return ""
-    return next((one for one in children if Path(f"/proc/{one}/comm").read_text().strip() == name), "")
+        for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if Path(f"/proc/{one}/comm").read_text().strip() == name:
+                return one
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended while we looked
+    return ""
 
 
 def _launcher() -> str:
