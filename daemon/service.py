@@ -24,7 +24,7 @@ from daemon.watch.notify import Notifier
 from daemon.watch.web.app import App
 from daemon.watch.web.server import Server
 from daemon.wire.inbox import Inbox
-from daemon.wire.mqtt import Broker
+from daemon.wire.mqtt import CONNECTED, Broker
 from daemon.wire.topics import status_topic
 
 log = logging.getLogger("anomalyd")
@@ -120,10 +120,8 @@ class Service:
         self._stop.set()
 
     def _broker_changed(self, state: str, detail: str) -> None:
-        """Log the connection's changes, once each, and tell the health."""
-        level = logging.INFO if state == "connected" else logging.WARNING
-        log.log(level, "broker state=%s detail=%s", state, detail or "-")
-        self.health.broker(connected=state in ("connected", "degraded"), subscribed=state == "connected", detail=detail)
+        """Tell the health how the connection stands; mqtt has logged it."""
+        self.health.broker(connected=self.broker.connected, subscribed=state == CONNECTED, detail=detail)
 
 
 def signals_again() -> bool:

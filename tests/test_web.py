@@ -307,7 +307,8 @@ def test_prometheus_scrapes_us(daemon: Daemon, client: Client, tmp_path: Path) -
 
     def ask(query: str) -> float | None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        with contextlib.suppress(OSError), contextlib.closing(connection):
+        # it answers 503 while it starts
+        with contextlib.suppress(OSError, json.JSONDecodeError), contextlib.closing(connection):
             connection.request("GET", f"/api/v1/query?query={query}")
             result = json.loads(connection.getresponse().read())["data"]["result"]
             return float(result[0]["value"][1]) if result else None
