@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon import config
+from daemon import config, configfile
 from daemon.assembly import Line, build
 from daemon.errors import ConfigError, Problem
 from daemon.wire.inbox import Inbox
@@ -48,11 +48,12 @@ def check(file: str | Path, *, connect: bool = False) -> Report:
     """Read the file, load the models, run a tensor on the provider, and with `connect` subscribe at the broker."""
     report = Report(str(file))
     try:
-        settings = config.load(file)
+        settings = configfile.load(file)
         lines = build(settings, file)
         Router([line.stream for line in lines], settings.publish.prefix)
         for line in lines:
-            decoder(line.stream.payload, len(line.model.card.channels), settings.limits.max_rows)
+            channels = len(line.model.card.channels)
+            decoder(line.stream.payload, channels, settings.limits.max_rows, line.stream.interval_s)
     except ConfigError as error:
         report.problems += [Problem(p.file or str(file), p.key, p.got, p.expected) for p in error.problems]
         return report

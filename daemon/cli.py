@@ -98,10 +98,10 @@ def _seconds(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from daemon import config
+    from daemon import configfile
     from daemon.service import Service
 
-    return Service(config.load(arguments.config), arguments.config).run()
+    return Service(configfile.load(arguments.config), arguments.config).run()
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -3,158 +3,127 @@
 from __future__ import annotations
 
 import argparse
-import json
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
-
-from daemon import config
-from daemon.core.records import F32
+from daemon import config, configfile
 from daemon.errors import ConfigError
 from daemon.wire.inbox import Inbox
 from daemon.wire.mqtt import Broker
+from daemon.wire.payload.encoding import encoder
 from daemon.wire.tables import Table, read
 
-#: Messages on their way at once; a full outbox makes the feeder wait, so no row is lost.
+#: Messages on their way at once; beyond it the feeder waits for the broker, so no row is lost.
 OUTBOX = 2000
+
+#: How long the broker may take to let us in, and to take the last rows, in seconds.
+CONNECT_S, STOP_S = 15.0, 30.0
+
+Payload = config.JsonPayload | config.NumberPayload | config.BinaryPayload
 
 
 def feed(arguments: argparse.Namespace) -> int:
     """Publish the rows of a file in their own rhythm, `--speed` times as fast, or `--rate` of them a second.
 
     Each row is one JSON object, {"timestamp": seconds, column: value ...}; with --config and --stream it is encoded as
-    that stream decodes it. Returns the exit status.
+    that stream decodes it. Returns the exit status: 1 where the broker did not take every row, 130 interrupted.
+    Raises ConfigError, DataError.
     """
-    if not arguments.topic or set("+#") & set(arguments.topic):
-        raise ConfigError.one("--topic", str(arguments.topic), "the topic to publish to, without + or #")
-    if len(arguments.files) != 1:
-        raise ConfigError.one("FILE", f"{len(arguments.files)} files", "one file is one sensor's history")
-    for option, value in (("--speed", arguments.speed), ("--rate", arguments.rate)):
-        if value is not None and not value > 0:
-            raise ConfigError.one(option, str(value), "a number above 0")
+    _check(arguments)
     columns = arguments.columns.split(",") if arguments.columns else None
     table = read(arguments.files[0], columns=columns, time=arguments.time)
-    encode = encoder(_payload(arguments), table.columns)
-    broker = _broker(arguments)
-    sent, start = 0, time.monotonic()
+    mqtt, payload = _settings(arguments)
+    encode = encoder(payload, table.columns)
+    sent, start, status = 0, time.monotonic(), 0
+    broker = _connected(mqtt)
     try:
-        for wait_s, row in _rhythm(table, arguments.speed, arguments.rate, start):
-            if wait_s > 0:
-                time.sleep(wait_s)
-            while not broker.publish(arguments.topic, encode(table.t[row], table.values[row]), qos=arguments.qos):
-                time.sleep(0.01)
+        for row, payload_bytes in enumerate(map(encode, table.t.tolist(), table.values)):
+            _wait(broker, _due_s(table, row, arguments.speed, arguments.rate), start)
+            broker.publish(arguments.topic, payload_bytes, qos=arguments.qos)
             sent += 1
             if sys.stderr.isatty() and not sent % 100:
                 print(f"\r{sent}/{len(table.t)} rows", end="", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        print("\nanomalyd: interrupted", file=sys.stderr)
-        return 130
+        status = 130
     finally:
-        broker.stop(30.0)
-    print(f"\n{sent} rows published to {arguments.topic} in {time.monotonic() - start:.1f} s", file=sys.stderr)
-    return 0
+        broker.stop(STOP_S if status == 0 else 1.0)
+    took, left = time.monotonic() - start, broker.outbox_depth
+    if left and status == 0:
+        status = 1
+    words = ["anomalyd: interrupted; " if status == 130 else "", f"{sent - left} of {len(table.t)} rows published"]
+    words += [f" to {arguments.topic} in {took:.1f} s", f"; the broker did not take {left}" if left else ""]
+    print("".join(words), file=sys.stderr)
+    return status
 
 
-def encoder(
-    payload: config.JsonPayload | config.NumberPayload | config.BinaryPayload | None, columns: Sequence[str]
-) -> Callable[[float, F32], bytes]:
-    """Return the function that turns (t, C values) into the payload that these settings decode.
-
-    None encodes {"timestamp": t, column: value ...}. Raises ConfigError where one row cannot be said in the format.
-    """
-    if payload is None:
-        payload = config.JsonPayload(format="json", channels=list(columns), time="timestamp")
-    if isinstance(payload, config.NumberPayload):
-        if len(columns) != 1:
-            raise ConfigError.one("payload.format", f"number, for {len(columns)} columns", "one column (--columns)")
-        return lambda t, values: repr(float(values[0])).encode()
-    if isinstance(payload, config.BinaryPayload):
-        kind, scale, offset = np.dtype(payload.dtype).newbyteorder("<"), payload.scale, payload.offset
-        return lambda t, values: ((values.astype(float) - offset) / scale).astype(kind).tobytes()
-    json_payload = payload
-    if json_payload.channels is not None and len(json_payload.channels) != len(columns):
-        raise ConfigError.one(
-            "columns", ", ".join(columns), f"{len(json_payload.channels)} of them for {json_payload.channels}"
-        )
-    unit = {"ms": 1e3, "us": 1e6, "ns": 1e9}.get(json_payload.time_unit or "s", 1.0)
-
-    def encode(t: float, values: F32) -> bytes:
-        out: dict[str, object] = {}
-        if json_payload.time is not None:
-            stamp: object = float(t) if unit == 1.0 else round(float(t) * unit)
-            if json_payload.time_unit == "iso":
-                stamp = np.datetime_as_string(np.datetime64(round(float(t) * 1e6), "us"), timezone="UTC")
-            put(out, json_payload.time, stamp)
-        numbers = [float(value) for value in values]
-        if json_payload.value is not None:
-            put(out, json_payload.value, numbers[0])
-        elif json_payload.values is not None:
-            put(out, json_payload.values, [numbers if len(numbers) > 1 else numbers[0]])
-            if json_payload.t0 is not None and json_payload.dt is not None:
-                put(out, json_payload.t0, float(t) * unit if unit != 1.0 else float(t))
-                put(out, json_payload.dt, 1.0)
-        else:
-            for path, number in zip(json_payload.channels or (), numbers, strict=True):
-                put(out, path, number)
-        return json.dumps(out).encode()
-
-    return encode
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that cannot work, or that --publish would ignore."""
+    if not arguments.topic or set("+#\x00") & set(arguments.topic):
+        raise ConfigError.one("--topic", str(arguments.topic), "the topic to publish to, without + or #")
+    if len(arguments.files) != 1:
+        raise ConfigError.one("FILE", f"{len(arguments.files)} files", "one: the history of one sensor")
+    for option in ("speed", "rate"):
+        value = getattr(arguments, option)
+        if value is not None and not value > 0:
+            raise ConfigError.one(f"--{option}", str(value), "a number above 0")
+    if arguments.speed is not None and arguments.rate is not None:
+        raise ConfigError.one("--speed", "and --rate", "one of them")
 
 
-def put(out: dict[str, object], path: str, value: object) -> None:
-    """Set a nested field given as a.b.c; lists are made of objects with number keys only where a path says so."""
-    *parents, last = path.split(".")
-    for parent in parents:
-        inner = out.setdefault(parent, {})
-        assert isinstance(inner, dict)
-        out = inner
-    out[last] = value
-
-
-def _payload(
-    arguments: argparse.Namespace,
-) -> config.JsonPayload | config.NumberPayload | config.BinaryPayload | None:
-    if arguments.config is None:
-        return None
-    streams = {stream.name: stream for stream in config.load(arguments.config).stream}
-    name = arguments.stream or (next(iter(streams)) if len(streams) == 1 else None)
-    if name not in streams:
-        raise ConfigError.one("--stream", str(name), f"one of {', '.join(streams)}", arguments.config)
-    return streams[name].payload
-
-
-def _broker(arguments: argparse.Namespace) -> Broker:
-    """Return a started connection, with the configuration's credentials where there is one."""
-    known = config.load(arguments.config).mqtt if arguments.config else config.Mqtt()
+def _settings(arguments: argparse.Namespace) -> tuple[config.Mqtt, Payload | None]:
+    """Return how to connect and what to say, from the configuration where there is one."""
+    known = configfile.load(arguments.config) if arguments.config else None
+    payload = None
+    if known is not None:
+        payload = configfile.stream_named(known, arguments.stream, arguments.config).payload
+    elif arguments.stream is not None:
+        raise ConfigError.one("--stream", arguments.stream, "it only with --config")
     try:
-        checked = config.Mqtt(url=arguments.publish)
+        url = config.Mqtt(url=arguments.publish).url
     except ValueError:
         raise ConfigError.one("--publish", arguments.publish, "mqtt://host:port or mqtts://host:port") from None
-    client_id = f"anomalyd-replay-{time.time_ns():x}"
-    settings = known.model_copy(update={"url": checked.url, "client_id": client_id, "session_expiry_s": 0})
-    up, said = threading.Event(), [""]
+    # MQTT 3.1.1 brokers need not take more than 23 characters; the daemon's own id would throw the daemon out.
+    client_id = f"anomalyd-replay-{secrets.token_hex(3)}"
+    mqtt = known.mqtt if known is not None else config.Mqtt()
+    return mqtt.model_copy(update={"url": url, "client_id": client_id, "session_expiry_s": 0}), payload
+
+
+def _connected(mqtt: config.Mqtt) -> Broker:
+    """Return a connection that stands. Raises ConfigError at the first failure: somebody waits at a terminal."""
+    answered = threading.Event()
+    said: list[tuple[str, str]] = []
 
     def changed(state: str, detail: str) -> None:
-        said[0] = detail or state
-        if state == "connected":
-            up.set()
+        said.append((state, detail))
+        answered.set()
 
     broker = Broker(
-        settings, [], Inbox(1, 1), status_topic="", max_payload_bytes=1, outbox_messages=OUTBOX, on_change=changed
+        mqtt, [], Inbox(1, 1), status_topic="", max_payload_bytes=1, outbox_messages=2 * OUTBOX, on_change=changed
     )
     broker.start()
-    if not up.wait(15.0):
+    answered.wait(CONNECT_S)
+    state, detail = said[0] if said else ("silent", f"no answer within {CONNECT_S:g} s")
+    if state != "connected":
         broker.stop(1.0)
-        raise ConfigError.one("--publish", f"{arguments.publish}: {said[0] or 'no answer'}", "a broker that answers")
+        raise ConfigError.one("--publish", detail or state, f"a broker that lets us in at {mqtt.url}")
     return broker
 
 
-def _rhythm(table: Table, speed: float, rate: float | None, start: float) -> Iterator[tuple[float, int]]:
-    """Yield (seconds to wait, row): the recorded rhythm, or an even one."""
-    first = float(table.t[0]) if len(table.t) else 0.0
-    for row in range(len(table.t)):
-        due_s = row / rate if rate else max(0.0, float(table.t[row]) - first) / speed
-        yield start + due_s - time.monotonic(), row
+def _wait(broker: Broker, due_s: float, start: float) -> None:
+    """Wait until `due_s` after the start, and for room on the way to the broker."""
+    wait_s = start + due_s - time.monotonic()
+    if wait_s > 0:
+        time.sleep(wait_s)
+    while broker.outbox_depth >= OUTBOX:
+        if broker.failed is not None:
+            raise broker.failed
+        time.sleep(0.005)
+
+
+def _due_s(table: Table, row: int, speed: float | None, rate: float | None) -> float:
+    """Return when a row is due, in seconds after the first: in an even rhythm, or in the recorded one."""
+    if rate is not None:
+        return row / rate
+    return max(0.0, float(table.t[row] - table.t[0])) / (speed or 1.0)

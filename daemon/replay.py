@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from daemon import config, shipped
+from daemon import config, configfile, shipped
 from daemon.assembly import Line, build, load, plan
 from daemon.core.pipeline import Pipeline, StreamPlan
 from daemon.core.records import F32, F64, Alarm, Samples
@@ -200,12 +200,9 @@ def _configured(arguments: argparse.Namespace) -> Line:
     for option in ("hop", "interval_s"):
         if getattr(arguments, option) is not None:
             raise ConfigError.one(f"--{option.replace('_', '-')}", "with --config", "it only with --model")
-    settings = config.load(arguments.config)
-    names = [stream.name for stream in settings.stream]
-    name = arguments.stream or (names[0] if len(names) == 1 else None)
-    if name not in names:
-        raise ConfigError.one("--stream", str(name), f"one of {', '.join(names)}", arguments.config)
-    chosen = settings.model_copy(update={"stream": [s for s in settings.stream if s.name == name]})
+    settings = configfile.load(arguments.config)
+    stream = configfile.stream_named(settings, arguments.stream, arguments.config)
+    chosen = settings.model_copy(update={"stream": [stream]})
     return build(chosen, arguments.config)[0]
 
 
