@@ -86,6 +86,7 @@ def test_what_the_daemon_needs_of_its_unit_is_there() -> None:
     assert unit["Type"] == ["notify"]
     assert unit["RestartPreventExitStatus"] == ["2"]  # configuration, model and data errors
     assert "ExecReload" not in unit  # SIGHUP would end the daemon
+    assert "ORT_DISABLE_TELEMETRY=1" in unit["Environment"]  # a plant's daemon calls nobody but its broker
     assert "ProcSubset" not in unit  # it takes process_* metrics away
     assert unit["MemoryDenyWriteExecute"] == ["yes"]
     assert gpu["MemoryDenyWriteExecute"] == gpu["PrivateDevices"] == ["no"]
