@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import gzip
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from daemon.core.records import F32, F64, Bool
+from daemon.core.records import F32, F64
 from daemon.errors import ConfigError, DataError
+from daemon.wire import csvfile
+from daemon.wire.column import Column
 
 #: Names of a column of time stamps, tried in this order, in any case.
 TIMES = ("timestamp", "time", "ts", "datetime", "date")
@@ -22,12 +20,15 @@ TIMES = ("timestamp", "time", "ts", "datetime", "date")
 #: A label is no sensor.
 IGNORED = ("anomaly",)
 
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One history file. t: (N,) epoch seconds; values: (N, C) float32, finite; columns: C names.
+    """One history file, in its own order: stamps may be late or double.
 
-    skipped: rows left out because a value was blank, NaN or beyond float32: live they would have been refused.
+    t: (N,) float64 epoch seconds. values: (N, C) float32, finite. columns: C names.
+    skipped: rows left out because a value was blank, NaN or beyond float32; live they would have been refused.
     """
 
     file: str
@@ -40,121 +41,97 @@ class Table:
 def read(file: str | Path, *, columns: Sequence[str] | None = None, time: str | None = None) -> Table:
     """Read a history file: a column of time stamps, and numeric columns.
 
-    columns: only these. time: the column of time stamps, else one named as in TIMES. Stamps are epoch seconds or
-    ISO 8601 (without an offset: UTC); they need not be in order. Raises DataError, or ConfigError where a Parquet file
-    is given and pyarrow is not installed.
+    columns: only these, in this order; else all but the stamps and `anomaly`. time: the column of stamps, else one
+    named as in TIMES. Stamps are epoch seconds or ISO 8601, without an offset in UTC. What a file is, its first bytes
+    say. Raises DataError, or ConfigError where a Parquet file is given and pyarrow is not installed.
     """
     file = Path(file)
-    if not file.is_file():
-        raise DataError(file, "file", "nothing there", "a CSV, CSV.gz or Parquet file")
-    names, cells = _parquet(file) if file.suffix.lower() in (".parquet", ".pq") else _csv(file)
-    stamp = _time_column(file, names, time)
-    wanted = list(columns) if columns else [n for n in names if n != stamp and n.lower() not in IGNORED]
-    for name in wanted:
-        if name not in names:
-            raise DataError(file, "columns", ", ".join(names), f"one named {name}")
-    if not wanted:
-        raise DataError(file, "columns", ", ".join(names), "a numeric column beside the time stamps")
-    t = _stamps(file, stamp, cells[names.index(stamp)])
-    values = np.column_stack([_values(file, name, cells[names.index(name)]) for name in wanted])
+    try:
+        with open(file, "rb") as opened:
+            parquet = opened.read(4) == b"PAR1"
+        names = _parquet_names(file) if parquet else csvfile.header(file)
+        stamp, wanted = _choose(file, names, columns, time)
+        found = (_parquet if parquet else csvfile.columns)(file, names, [stamp, *wanted])
+    except OSError as error:
+        raise DataError(file, "file", error.strerror or error, "a readable CSV, CSV.gz or Parquet file") from None
+    if not len(found[0].cells):
+        raise DataError(file, "contents", "no rows", "rows below the header")
+    t = found[0].stamps()
+    values = np.column_stack([column.numbers() for column in found[1:]])
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
-    good: Bool = np.asarray(np.isfinite(narrow).all(axis=1))
+    good = np.asarray(np.isfinite(narrow).all(axis=1))
     return Table(str(file), t[good], narrow[good], wanted, int(len(good) - good.sum()))
 
 
-def _csv(file: Path) -> tuple[list[str], list[Any]]:
-    """Return the header and the columns' cells as text."""
-    try:
-        with (
-            gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-            if file.suffix == ".gz"
-            else open(file, encoding="utf-8-sig", newline="") as text
-        ):
-            rows = list(csv.reader(text))
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(file, "contents", error, "CSV text in UTF-8 (or a whole .gz of it)") from None
-    rows = [row for row in rows if row]
-    if not rows:
-        raise DataError(file, "contents", "an empty file", "a header and rows")
-    header = [name.strip() for name in rows[0]]
-    twice = sorted({name for name in header if header.count(name) > 1})
+def _choose(file: Path, names: list[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, list[str]]:
+    """Return the column of stamps and those of values."""
+    seen = ", ".join(names)[:200]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(file, "header", f"{', '.join(twice)} twice", "column names that differ")
-    if len(rows) == 1:
-        raise DataError(file, "contents", f"only the header {', '.join(header)[:80]}", "rows below it")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise DataError(file, f"row {number}", f"{len(row)} cells", f"{len(header)}, as in the header")
-    return header, list(zip(*rows[1:], strict=True))
+    if time is None:
+        lower = {name.lower(): name for name in reversed(names)}
+        time = next((lower[name] for name in TIMES if name in lower), None)
+        if time is None:
+            hint = "commas between columns" if len(names) == 1 and set(";\t|") & set(seen) else "or --time NAME"
+            raise DataError(file, "columns", seen, f"a time column: {', '.join(TIMES)}; {hint}")
+    elif time not in names:
+        raise DataError(file, "columns", seen, f"a time column named {time}")
+    if columns:
+        for name in columns:
+            if name not in names:
+                raise DataError(file, "columns", seen, f"one named {name}")
+        return time, list(columns)
+    wanted = [name for name in names if name != time and name.lower() not in IGNORED]
+    if not wanted:
+        raise DataError(file, "columns", seen, "a numeric column beside the time stamps")
+    return time, wanted
 
 
-def _parquet(file: Path) -> tuple[list[str], list[Any]]:
+def _parquet_names(file: Path) -> list[str]:
+    _, parquet = _arrow(file)
+    return list(_opened(file, parquet.read_schema).names)
+
+
+def _parquet(file: Path, names: list[str], wanted: list[str]) -> list[Column]:
+    arrow, parquet = _arrow(file)
+    table = _opened(file, lambda path: parquet.read_table(path, columns=list(dict.fromkeys(wanted))))
+    return [Column(file, name, _arrow_cells(arrow, file, name, table.column(name)), 1) for name in wanted]
+
+
+def _arrow(file: Path) -> tuple[Any, Any]:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise ConfigError.one("parquet", "no pyarrow", "pip install 'anomalyd[parquet]', or a CSV file", file) from None
+    return pyarrow, parquet
+
+
+def _opened(file: Path, open_it: Any) -> Any:
+    arrow, _ = _arrow(file)
     try:
-        table = parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(file, "contents", str(error)[:120], "a Parquet file") from None
-    if not table.num_rows:
-        raise DataError(file, "contents", "no rows", "rows")
-    return list(table.column_names), [column.to_pylist() for column in table.columns]
+        return open_it(file)
+    except arrow.ArrowException as error:
+        raise DataError(file, "contents", str(error)[:120], "a whole Parquet file") from None
 
 
-def _time_column(file: Path, names: list[str], time: str | None) -> str:
-    if time is not None:
-        if time not in names:
-            raise DataError(file, "columns", ", ".join(names), f"a time column named {time}")
-        return time
-    lower = {name.lower(): name for name in reversed(names)}
-    for name in TIMES:
-        if name in lower:
-            return lower[name]
-    raise DataError(file, "columns", ", ".join(names)[:200], f"a time column: {', '.join(TIMES)}, or --time NAME")
-
-
-def _stamps(file: Path, name: str, cells: Sequence[Any]) -> F64:
-    try:
-        t = np.array(cells, np.float64)
-        if np.isfinite(t).all():
-            return t
-    except (TypeError, ValueError):
-        pass
-    return np.array([_stamp(file, name, row, cell) for row, cell in enumerate(cells, start=2)])
-
-
-def _stamp(file: Path, name: str, row: int, cell: Any) -> float:
-    when = cell
-    if not isinstance(cell, datetime.datetime):
-        text = str(cell).strip()
-        try:
-            t = float(text)
-            if np.isfinite(t):
-                return t
-        except ValueError:
-            pass
-        try:
-            when = datetime.datetime.fromisoformat(text)
-        except ValueError:
-            raise DataError(file, f"row {row}, column {name}", repr(text), "epoch seconds or ISO 8601") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
-    return float(when.timestamp())
-
-
-def _values(file: Path, name: str, cells: Sequence[Any]) -> F64:
-    try:
-        return np.array(cells, np.float64)
-    except (TypeError, ValueError):
-        pass
-    values = np.empty(len(cells))
-    for place, cell in enumerate(cells):
-        blank = cell is None or (isinstance(cell, str) and not cell.strip())
-        try:
-            values[place] = np.nan if blank else float(cell)
-        except (TypeError, ValueError):
-            raise DataError(file, f"row {place + 2}, column {name}", repr(cell), "a number") from None
-    return values
+def _arrow_cells(arrow: Any, file: Path, name: str, column: Any) -> F64 | list[str]:
+    """Return a Parquet column as numbers, stamps as epoch seconds; or as text."""
+    kinds, kind = arrow.types, column.type
+    if kinds.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if kinds.is_date(kind):
+        column = column.cast(arrow.timestamp("ms"))
+        kind = column.type
+    if kinds.is_timestamp(kind):
+        blank = np.asarray(column.is_null())
+        whole, rest = np.divmod(np.asarray(column.cast(arrow.int64()).fill_null(0)), _PER_SECOND[kind.unit])
+        return np.asarray(np.where(blank, np.nan, whole + rest / _PER_SECOND[kind.unit]))
+    if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind):
+        return np.asarray(column.cast(arrow.float64(), safe=False).to_numpy(), np.float64)
+    if kinds.is_string(kind) or kinds.is_large_string(kind):
+        return [cell or "" for cell in column.to_pylist()]
+    raise DataError(file, f"column {name}", f"values of type {kind}", "numbers, or stamps where it is the time column")
