@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from daemon.assembly import Line
 from daemon.config import Config
 from daemon.core.pipeline import CALIBRATING, FILLING, FREE, LIVE, STALE, STATES
+from daemon.errors import REJECT_REASONS
 from daemon.watch.catalogue import SENSOR_STATES
 from daemon.watch.health import DEGRADED_REASONS, Health
 from daemon.watch.metrics import Metrics
@@ -97,12 +99,12 @@ def views(
         live=lambda: health.live(clock()),
         ready=lambda: health.ready(clock()),
         degraded=lambda: health.degraded(clock()),
-        snapshot=lambda: _snapshot(config, lines, broker, started),
+        snapshot=lambda: _snapshot(config, lines, broker, metrics, started),
         sensors=lambda stream, state, limit: _sensors(lines, stream, state, limit),
     )
 
 
-def _snapshot(config: Config, lines: list[Line], broker: Broker, started: float) -> dict[str, Any]:
+def _snapshot(config: Config, lines: list[Line], broker: Broker, metrics: Metrics, started: float) -> dict[str, Any]:
     return {
         "version": metadata.version("anomalyd"),
         "started": started,
@@ -126,19 +128,37 @@ def _snapshot(config: Config, lines: list[Line], broker: Broker, started: float)
             }
             for line in lines
         ],
-        "streams": [
-            {
-                "stream": line.stream.name,
-                "topics": line.stream.topics,
-                "sensors": {state: n for (_, state), n in _counts(line).items()},
-                "budget_per_point": line.pipeline.calibration.budget_per_point,
-                "dropped": dict(line.pipeline.grid.dropped),
-                "regime_changes": line.pipeline.calibration.regime_changes_total,
-            }
-            for line in lines
-        ],
-        "alarms": [alarm for line in lines for alarm in line.pipeline.alarms.open(line.pipeline.names)],
+        "streams": [_stream(line, metrics) for line in lines],
+        "alarms": [alarm for line in lines for alarm in _alarms(line)],
     }
+
+
+def _stream(line: Line, metrics: Metrics) -> dict[str, Any]:
+    name, card, calibration = line.stream.name, line.model.card, line.pipeline.calibration
+    points = calibration.points_total
+    rejected = {reason: metrics.value("rejected_total", name, reason) for reason in REJECT_REASONS}
+    return {
+        "stream": name,
+        "topics": line.stream.topics,
+        "sensors": {state: n for (_, state), n in _counts(line).items()},
+        "samples": metrics.value("samples_total", name),
+        "windows_scored": metrics.value("windows_scored_total", name, card.name),
+        "rejected": {reason: n for reason, n in rejected.items() if n},
+        "dropped": dict(line.pipeline.grid.dropped),
+        "regime_changes": calibration.regime_changes_total,
+        "budget_per_point": calibration.budget_per_point,
+        "achieved_alarm_rate": calibration.onsets_total / points if points else None,
+    }
+
+
+def _alarms(line: Line) -> list[dict[str, Any]]:
+    """Return the open alarms, with the score as it stands now."""
+    pipeline = line.pipeline
+    found = []
+    for alarm in pipeline.alarms.open(pipeline.names):
+        slot = pipeline.roster.slot(alarm.sensor)
+        found.append(asdict(alarm) | {"score": float(pipeline.last_score[slot]) if slot >= 0 else None})
+    return found
 
 
 def _sensors(lines: list[Line], stream: str | None, state: str | None, limit: int) -> list[dict[str, Any]]:
