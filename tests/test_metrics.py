@@ -252,6 +252,13 @@ def test_the_documentation_names_every_metric_with_its_labels_and_reasons() -> N
         assert f"`{reason}`" in page
 
 
+@pytest.mark.parametrize("page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))])
+def test_a_metric_that_a_page_names_exists(page: str) -> None:
+    ends = r"(?:_bucket|_sum|_count)?(?![\w])"
+    for name in re.findall(r"anomalyd_(?!test)(\w+)", (ROOT / page).read_text()):
+        assert any(re.fullmatch(known + ends, name) for known in CATALOGUE), name
+
+
 # Health: `now` is a number that the test chooses.
 
 

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -39,7 +40,7 @@ class Daemon:
         self.status: dict[str, Any] = {
             "version": "1.2.3",
             "broker": {"url": "mqtt://broker:1883", "connected": True},
-            "models": [{"stream": "vib", "model": "m", "provider": "CPUExecutionProvider"}],
+            "models": [{"stream": "vib", "model": "m", "provider": "CPUExecutionProvider", "fallback": "no GPU"}],
             "streams": [
                 {
                     "stream": "vib",
@@ -206,6 +207,14 @@ def test_unknown_paths_are_404(client: Client, path: str) -> None:
     assert client.get(path)[0] == 404
 
 
+def test_every_path_that_the_documentation_names_answers(client: Client) -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text()
+    paths = re.findall(r"^\| `(/[\w/]*)", text, re.MULTILINE)
+    assert {"/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/sensors"} == set(paths)
+    for path in paths:
+        assert client.get(path)[0] == 200
+
+
 def test_the_page_may_load_nothing_from_elsewhere(client: Client) -> None:
     _, headers, body = client.get("/")
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -337,7 +346,14 @@ def test_the_page_shows_alarms_and_runs_no_sensor_name_as_code(daemon: Daemon, c
     daemon.status["alarms"] = [{"since": 0.0, "stream": "vib", "sensor": EVIL, "score": 1.5, "reason": "score"}]
     daemon.rows = [
         {"stream": "vib", "sensor": EVIL, "state": "live", "score": 0.4, "timestamp": 0.0},
-        {"stream": "vib", "sensor": "m7", "state": "warming", "have": 12, "need": 64, "reason": ""},
+        {
+            "stream": "vib",
+            "sensor": "m7",
+            "state": "warming",
+            "have": 12,
+            "need": 64,
+            "reason": "the window has 12 of 64 rows",
+        },
     ]
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
@@ -352,6 +368,7 @@ def test_the_page_shows_alarms_and_runs_no_sensor_name_as_code(daemon: Daemon, c
         assert EVIL in page.inner_text("#alarms")
         assert EVIL in page.inner_text("#sensors")
         assert "12,345" in page.inner_text("#streams")
+        assert "CPU: no GPU" in page.inner_text("#streams")
         assert page.title() == "anomalyd"
         assert page.locator("#alarms img, #sensors img, #alarms script").count() == 0
         page.select_option("#sensor-state", "warming")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 #: Why we run, but not as well as declared. A fixed list, because it labels `anomalyd_degraded`.
 DEGRADED_REASONS = (
     "broker",  # not connected, or not subscribed
-    "cpu-fallback",  # inference.gpu = "prefer", and a model runs on the CPU
+    "cpu-fallback",  # inference.gpu = "prefer", there is a GPU, and a model runs on the CPU all the same
     "inbox-full",  # messages were dropped before the pump saw them
     "outbox-full",  # events were dropped because the broker did not take them
     "sensor-limit",  # newcomers are refused: limits.max_sensors is reached
@@ -42,7 +42,7 @@ class Health:
         self._stopping = False
 
     def beat(self, now: float) -> None:
-        """Note that the pump's loop turned."""
+        """Note that the pump's loop turned, or ran one batch of a turn: after an outage one turn may hold many."""
         self._beat = now
 
     def progress(self, now: float, *, waiting: int, received: int, due: int, scored: int) -> None:

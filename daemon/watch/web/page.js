@@ -39,8 +39,15 @@ function verdict(text, kind, reasons) {
   }));
 }
 function why(row) {
-  const count = row.have !== null && row.have !== undefined ? `${row.have} of ${row.need}` : "";
-  return [count, row.reason].filter(Boolean).join(", ");
+  const known = row.need !== null && row.need !== undefined;
+  return row.reason || (known ? `${row.have} of ${row.need}` : "");
+}
+function runsOn(model) {
+  const name = (model.provider ?? "").replace("ExecutionProvider", "");
+  return model.fallback ? `${name}: ${model.fallback}` : name;
+}
+function sum(counts) {
+  return counts ? Object.values(counts).reduce((total, n) => total + n, 0) : null;
 }
 function show(status) {
   const degraded = status.degraded ?? [];
@@ -55,10 +62,9 @@ function show(status) {
   rows("streams", (status.streams ?? []).map((s) => {
     const model = models.get(s.stream) ?? {};
     const sensors = s.sensors ?? {};
-    const rejected = Object.values(s.rejected ?? {}).reduce((sum, n) => sum + n, 0);
     const rate = [s.budget_per_point, s.achieved_alarm_rate].map((r) => number(r) || "–").join(" / ");
-    return [s.stream, model.model, model.provider, sensors.live, sensors.warming, sensors.stale, sensors.refused,
-      s.samples, s.windows_scored, rejected, rate];
+    return [s.stream, model.model, runsOn(model), sensors.live, sensors.warming, sensors.stale, sensors.refused,
+      s.samples, s.windows_scored, sum(s.rejected), rate];
   }), "none");
   const choice = by("stream");
   const names = (status.streams ?? []).map((s) => s.stream);
