@@ -6,7 +6,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.core.records import NORMAL, Alarm, Scored, SensorState
@@ -52,7 +52,6 @@ ROWS = st.tuples(
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=4, max_size=4)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(ROWS, max_size=20), names=NAMES)
 def test_a_score_message_says_exactly_what_was_scored(rows, names):
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 5

@@ -322,7 +322,7 @@ def test_a_format_that_cannot_fill_the_channels_is_a_config_error(settings, chan
 
 # --- properties
 
-QUICK = settings(max_examples=40, deadline=None)  # each runs for many formats
+QUICK = settings(max_examples=40)  # each runs for many formats
 
 FORMS = [
     number(),

@@ -156,7 +156,7 @@ CELL = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(st.integers(0, 99).map(str), CELL, CELL), min_size=1, max_size=6))
 def test_the_fast_way_reads_what_the_csv_module_reads(tmp_path, rows):
     file = tmp_path / "some.csv"
