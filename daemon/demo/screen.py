@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from daemon.demo.facts import Facts
 from daemon.demo.judge import Judge
-
-if TYPE_CHECKING:
-    from daemon.demo.show import Facts
-    from daemon.demo.source import Source
+from daemon.demo.source import Source
 
 _REFRESH_S = 0.25
 _PLAIN_S = 5.0

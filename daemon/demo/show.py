@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from daemon import config, shipped
 from daemon.core.model import card_of
 from daemon.demo import broker, screen
+from daemon.demo.facts import Facts
 from daemon.demo.judge import Judge
 from daemon.demo.source import BLOCK, RATE_HZ, Source
 from daemon.errors import ConfigError
@@ -93,33 +92,6 @@ def show(*, seconds: float | None, seed: int | None, summary: Path | None) -> in
         summary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     injected, caught = result["faults_injected"], result["faults_detected"]
     return 1 if caught < LEAST_CAUGHT * injected or result["false_alarms"] > MOST_FALSE else 0
-
-
-class Facts:
-    """What was seen on the wire."""
-
-    def __init__(self) -> None:
-        self.windows = 0
-        self.latency_s: list[float] = []
-        self.score: dict[str, float] = {}
-        self.state: dict[str, str] = {}
-
-    def summary(self, judge: Judge, source: Source, seconds: float) -> dict[str, Any]:
-        """Return the numbers of the summary; only faults whose chance to be caught has passed are counted."""
-        now = time.time()
-        p50, p99 = np.percentile(self.latency_s or [float("nan")], [50, 99]) * 1e3
-        return {
-            "faults_injected": len(judge.over(now)),
-            "faults_detected": len(judge.caught_of(judge.over(now))),
-            "false_alarms": len(judge.false_alarms),
-            "sensors": len(source.names),
-            "messages": source.messages,
-            "windows_scored": self.windows,
-            "latency_p50_ms": round(float(p50), 2) if self.latency_s else None,
-            "latency_p99_ms": round(float(p99), 2) if self.latency_s else None,
-            "seconds": round(seconds, 1),
-            "seed": source.seed,
-        }
 
 
 def _run(
