@@ -2,7 +2,7 @@
 
     with Mosquitto(tmp_path) as broker, Peer(broker) as peer: ...
 
-`mosquitto` is a fixture's work: `require_mosquitto()` skips where it is not installed, and fails in CI.
+`require_mosquitto()` skips a test where mosquitto is not installed, and fails it in CI.
 """
 
 from __future__ import annotations

@@ -204,6 +204,31 @@ def test_topic_names_are_remembered_within_bounds(monkeypatch):
     assert len(source._names) <= 10
 
 
+@pytest.mark.parametrize("v5", [False, True])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x30\x80\x80\x00",
+        b"\x30\x80\x80\x80\x00",
+        b"\x30\x81\x80\x00\x00",
+        b"\x30\x00\x30\x00\x30",
+        b"\x30\x01\x00\xd0\x00",
+        b"\x32\x04\0\1tx\0\0",
+    ],
+)
+def test_a_publish_too_short_for_what_it_must_hold_is_malformed(data, v5):
+    with pytest.raises(MalformedError):
+        read(reader(v5), [data])
+
+
+def test_a_message_with_endless_properties_is_skipped_like_an_oversized_one():
+    properties = b"\x26\0\1a\xff\xff" + b"v" * 65535
+    large = encode(Publish("t", b"small", 1, False, 7, properties), True)
+    small = encode(Publish("t", b"ok", 0, False, 0, b""), True)
+    batch, _ = read(reader(True, limit=1000), [large[:20], large[20:], small])
+    assert (batch.payloads, batch.oversized, batch.oversized_acks) == ([b"ok"], [("t", 5)], [Ack(7, 1, 1)])
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     data=st.binary(max_size=60), cuts=CUTS, v5=st.booleans(), first=st.sampled_from([b"", b"\x30", b"\x32", b"\x3d"])

@@ -73,8 +73,7 @@ class Reader:
             if packet is None:
                 rest = self._buffer[self._at :]
                 if rest:
-                    self._parts.insert(0, rest)
-                    self._have += len(rest)
+                    self._parts, self._have = [rest], len(rest)
                 self._buffer, self._at = b"", 0
                 return None
             if packet:
