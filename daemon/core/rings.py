@@ -62,7 +62,8 @@ class Rings:
         opens = np.r_[True, sensor[1:] != sensor[:-1]][: len(sensor)]
         anchor = np.maximum.accumulate(np.where(opens | restart, index, 0))
         number = np.cumsum((index - anchor) % self.slack == 0)
-        return number - number[np.maximum.accumulate(np.where(opens, index, 0))]
+        first: I64 = number[np.maximum.accumulate(np.where(opens, index, 0))]
+        return number - first
 
     def push(self, sensor: I32, values: F32, real: Bool, restart: Bool) -> Due:
         """Append rows, at most `slack` for one sensor, and return the windows that became due.
