@@ -19,9 +19,8 @@ from daemon.watch.health import Health
 from daemon.watch.metrics import Metrics
 from daemon.wire import outgoing, topics
 from daemon.wire.inbox import Drain, Inbox
-from daemon.wire.intake import Decoded, Intake, Way
+from daemon.wire.intake import Decoded, Intake, way
 from daemon.wire.mqtt import Broker
-from daemon.wire.payload import decoder
 
 log = logging.getLogger("anomalyd")
 
@@ -46,21 +45,7 @@ class Pump:
         self._finishing = threading.Event()
         self._intake = Intake(
             topics.Router([line.stream for line in lines], self._prefix),
-            [
-                Way(
-                    line.stream.name,
-                    decoder(
-                        line.stream.payload,
-                        len(line.model.card.channels),
-                        config.limits.max_rows,
-                        line.stream.interval_s,
-                    ),
-                    line.stream.timed,
-                    line.stream.interval_s,
-                    line.pipeline.admit,
-                )
-                for line in lines
-            ],
+            [way(line.stream, len(line.model.card.channels), config.limits, line.pipeline.admit) for line in lines],
         )
         self._writers = [
             outgoing.ScoreWriter(line.stream.name, line.model.card.name, line.model.card.classes, self._prefix)
