@@ -113,7 +113,10 @@ def simulated(
     sensors: int = 26,
     rows: int = 1500,
 ) -> Examples:
-    """Return windows of single sensors of `plants` simulated plants; `normal` and `faulty` are per sensor."""
+    """Return windows of single sensors of `plants` simulated plants; `normal` and `faulty` are per sensor.
+
+    Each plant also has a sensor that never moves, so that a constant signal is normal and can have faults.
+    """
     parts = []
     for k in range(plants):
         rng = np.random.default_rng([seed, 3, k])
@@ -123,6 +126,8 @@ def simulated(
             kinds = faults.VISIBLE[quantity]
             share = faulty * len(kinds) // 4  # so that a kind few quantities have is not too rare
             parts.append(draw(values[:, column : column + 1], window, normal, share, rng, [kinds]))
+        still = np.full((rows, 1), rng.choice([0.0, 1.0, *rng.normal(0, 1e3, 2)]), np.float32)
+        parts.append(draw(still, window, normal, faulty, rng, [faults.VISIBLE["position"]]))
     return join(parts)
 
 

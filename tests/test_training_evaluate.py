@@ -1,0 +1,96 @@
+import copy
+import json
+
+import msgspec
+import numpy as np
+import pytest
+
+from daemon import shipped
+from daemon.core.model import Model
+from daemon.demo.faults import Fault
+from daemon.errors import ConfigError
+from training import cli
+from training.history import data, simulate
+from training.judge import classes, evaluate, scoring, shows
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(shipped.resolve("any-sensor-64"), gpu="off", threads=1)
+
+
+@pytest.fixture(scope="module")
+def plant():
+    return simulate.plant(6, 2400, seed=8, rate_hz=50.0, family="demo")
+
+
+def test_replayed_scores_are_those_of_the_windows_in_time_order(model, plant):
+    values = np.column_stack([one.values for one in plant[:2]])
+    raw, score, on = evaluate.replay(model, values, hop=4)
+    cut = np.lib.stride_tricks.sliding_window_view(values, 64, axis=0)[::4]
+    assert raw.shape == score.shape == on.shape == (2, len(cut))
+    for ring in (0, 1):
+        assert np.allclose(raw[ring], model.run(np.ascontiguousarray(cut[:, ring, :, None])).score, atol=1e-5)
+
+
+def test_a_model_of_one_channel_watches_each_sensor_of_an_asset_and_any_alarm_counts(model, plant):
+    faulty = [one for one in plant if one.anomaly.any()]
+    still = np.zeros_like(faulty[0].values)
+    asset = data.History(
+        "asset", ("a", "b"), faulty[0].t, np.hstack([still, faulty[0].values]), faulty[0].anomaly, 0.02, 960
+    )
+    alone, both = evaluate.series(model, faulty[0]), evaluate.series(model, asset)
+    assert alone.alarms.hit == both.alarms.hit == 1
+    assert both.vus_pr > both.floor
+
+
+def test_faults_of_a_simulated_pack_are_ranked_far_above_chance(model, plant):
+    summary = evaluate.summary(evaluate.series(model, one) for one in plant)
+    assert summary["series"] == 6
+    assert summary["events"] == 3
+    assert summary["vus_pr"] > 3 * summary["vus_pr_random"]
+    assert summary["event_recall"] == 1.0
+
+
+def test_rows_before_the_first_score_take_the_minimum(model, plant):
+    got = evaluate._per_row(np.array([3.0, np.nan, 1.0, -np.inf]), 7, 4)
+    assert got.tolist() == [1, 1, 1, 3, 1, 1, 1]
+
+
+def test_a_series_whose_columns_are_not_the_models_is_refused(model):
+    two = copy.copy(model)
+    two.card = msgspec.structs.replace(model.card, channels=["a", "b"])
+    with pytest.raises(ConfigError, match="the model's 2 channels"):
+        evaluate.replay(two, np.zeros((200, 3), np.float32))
+
+
+def test_the_command_judges_a_pack_and_prints_it_as_json(tmp_path, plant, capsys):
+    data.write(tmp_path / "line-7", plant)
+    assert cli.main(["evaluate", str(shipped.resolve("any-sensor-64")), str(tmp_path / "line-7")]) == 0
+    assert json.loads(capsys.readouterr().out)["line-7"]["events"] == 3
+    assert cli.main(["evaluate", str(shipped.resolve("any-sensor-64"))]) == 2
+    assert "--simulated, or pack folders" in capsys.readouterr().err
+
+
+def test_a_show_counts_caught_missed_and_false():
+    schedule = [Fault(0, "level", 800, 900, 10.0), Fault(1, "spike", 1000, 1100, 10.0)]
+    good = shows.Show(schedule, [4, 9], [])
+    poor = shows.Show(schedule, [4, None], [])
+    noisy = shows.Show(schedule, [4, 9], [(2, 100)] * 3)
+    assert (good.caught, poor.caught) == (2, 1)
+    assert shows.success([good]) == 1
+    assert shows.success([good, poor, noisy, good]) == 0.5
+
+
+def test_class_figures_are_right_on_paper():
+    truth, guess = np.array([0, 0, 0, 1, 1, 2], np.int32), np.array([0, 0, 1, 1, 0, 2], np.int32)
+    got = classes.report(truth, guess, ["normal", "spike", "level", "never"])
+    assert got["accuracy"] == pytest.approx(4 / 6, abs=1e-4)
+    assert got["per_class"]["spike"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "windows": 2}
+    assert got["per_class"]["normal"]["precision"] == pytest.approx(2 / 3, abs=1e-4)
+    assert "never" not in got["per_class"]
+    assert got["macro"]["recall"] == pytest.approx((2 / 3 + 0.5 + 1) / 3, abs=1e-4)
+
+
+def test_total_of_no_series_is_all_zero_and_has_no_rates():
+    assert scoring.total([]) == scoring.Alarms()
