@@ -45,7 +45,7 @@ def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dic
     """
     preset = architectures.preset(settings.preset)
     window = settings.window or preset.window
-    per_sensor, sensors = 100, 26
+    per_sensor, sensors = 40, 26
     plants = max(1, round(settings.windows / (2 * per_sensor * sensors)))
     say(f"drawing windows of {plants} simulated plants")
     train = examples.simulated(plants, settings.seed, window, per_sensor, per_sensor, sensors=sensors)

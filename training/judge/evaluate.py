@@ -7,7 +7,7 @@ are the asset's own scores the asset at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,18 @@ class Judged:
     alarms: scoring.Alarms
 
 
-def replay(model: Model, values: F32, hop: int = 1, budget: float = DEFAULT_BUDGET_PER_POINT) -> tuple[F32, F64, Bool]:
+def replay(
+    model: Model,
+    values: F32,
+    hop: int = 1,
+    budget: float = DEFAULT_BUDGET_PER_POINT,
+    columns: Sequence[str] | None = None,
+) -> tuple[F32, F64, Bool]:
     """Return (raw, score, on), each (rings, windows), from the daemon's own replay: window k ends at row W - 1 + k hop.
 
     values: (n, C) float32; C rings of one channel each, or one ring where the model takes all C. Rows count as evenly
     spaced, whatever their stamps say, as the metrics count rows. budget: alarm onsets per point of the asset.
+    columns: the names of `values`. Raises ConfigError where a model of several channels does not find them.
     """
     n, channels = values.shape
     rings = channels if len(model.card.channels) == 1 else 1
@@ -54,8 +61,8 @@ def replay(model: Model, values: F32, hop: int = 1, budget: float = DEFAULT_BUDG
         payload=config.JsonPayload(format="json", value="value", time="timestamp"),
         alarm=config.AlarmSettings(budget_per_point=budget / rings),
     )
-    columns = list(model.card.channels) if rings == 1 else [f"c{k}" for k in range(channels)]
-    table = Table("judged", np.arange(n, dtype=np.float64), values, columns, 0)
+    names = list(columns or (f"c{k}" for k in range(channels)))
+    table = Table("judged", np.arange(n, dtype=np.float64), values, names, 0)
     plan = assembly.plan(stream, model.card, config.Limits(max_sensors=rings))
     line = assembly.Line(stream, model, Pipeline(plan, model.card))
     windows = (n - model.card.window) // hop + 1
@@ -71,7 +78,7 @@ def series(model: Model, one: History, budget: float = DEFAULT_BUDGET_PER_POINT)
     window, n = model.card.window, len(one.t)
     if n < window:
         raise DataError(one.name, "rows", n, f"at least a window of {window}")
-    raw, score, on = replay(model, one.values, 1, budget)
+    raw, score, on = replay(model, one.values, 1, budget, one.columns)
     loudest = np.fmax.reduce(score, axis=0)
     with np.errstate(divide="ignore"):
         calm = np.log(loudest)
