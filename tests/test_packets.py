@@ -92,6 +92,7 @@ class Stock(paho.Client):
     def run(self):
         while self.pieces:
             assert self._packet_read() <= 0
+        self._packet_read()  # paho pauses after 100 pieces of a packet, even where the hundredth was its last
         return self.messages
 
 
