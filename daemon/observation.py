@@ -14,7 +14,6 @@ import numpy as np
 from daemon.assembly import Line
 from daemon.config import Config
 from daemon.core.pipeline import CALIBRATING, FILLING, FREE, LIVE, STALE, STATES
-from daemon.errors import REJECT_REASONS
 from daemon.watch.catalogue import SENSOR_STATES
 from daemon.watch.health import DEGRADED_REASONS, Health
 from daemon.watch.metrics import Metrics
@@ -134,20 +133,14 @@ def _snapshot(config: Config, lines: list[Line], broker: Broker, metrics: Metric
 
 
 def _stream(line: Line, metrics: Metrics) -> dict[str, Any]:
-    name, card, calibration = line.stream.name, line.model.card, line.pipeline.calibration
-    points = calibration.points_total
-    rejected = {reason: metrics.value("rejected_total", name, reason) for reason in REJECT_REASONS}
-    return {
-        "stream": name,
+    calibration = line.pipeline.calibration
+    return metrics.totals(line.stream.name) | {
+        "stream": line.stream.name,
         "topics": line.stream.topics,
         "sensors": {state: n for (_, state), n in _counts(line).items()},
-        "samples": metrics.value("samples_total", name),
-        "windows_scored": metrics.value("windows_scored_total", name, card.name),
-        "rejected": {reason: n for reason, n in rejected.items() if n},
         "dropped": dict(line.pipeline.grid.dropped),
         "regime_changes": calibration.regime_changes_total,
         "budget_per_point": calibration.budget_per_point,
-        "achieved_alarm_rate": calibration.onsets_total / points if points else None,
     }
 
 

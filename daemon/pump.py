@@ -53,6 +53,7 @@ class Pump:
         ]
         self._refused: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._cleared: dict[str, float] = {}  # retained topics of cleared alarms, by when
+        self._lost = {"inbox-full": 0, "outbox-full": 0}
         self._next_tick = 0.0
 
     def run(self) -> None:
@@ -99,6 +100,7 @@ class Pump:
                 start = time.perf_counter()
                 outputs = line.model.run(windows.x)
                 took = time.perf_counter() - start
+                self.health.beat(time.monotonic())  # a long drain on a slow model is work, not a standstill
                 settled = line.pipeline.settle(windows, outputs)
                 self._publish(number, settled)
                 self.metrics.batch(line.stream.name, line.model.card.name, len(windows), took)
@@ -193,8 +195,17 @@ class Pump:
             if now - since > self._config.limits.forget_after_s:
                 self.broker.publish(topic, b"", qos=1, retain=True)
                 del self._cleared[topic]
+        self._notice_losses(now)
         degraded = self.health.degraded(now)
         self.broker.set_status("degraded" if degraded else "online", ", ".join(degraded))
+
+    def _notice_losses(self, now: float) -> None:
+        """Tell the health what the inbox or the outbox had no room for since the last tick."""
+        lost = {"inbox-full": self.inbox.dropped, "outbox-full": sum(self.broker.outbox_dropped.values())}
+        for reason, total in lost.items():
+            if total != self._lost[reason]:
+                self._lost[reason] = total
+                self.health.lost(reason, now)
 
     def _clear_all(self) -> None:
         """End the open alarms: nobody watches from here on."""
