@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon import config, configfile
+from daemon import config, configfile, filters
 from daemon.assembly import Line, build
 from daemon.errors import ConfigError, Problem
 from daemon.wire.inbox import Inbox
+from daemon.wire.intake import way
 from daemon.wire.mqtt import Broker
-from daemon.wire.payload import decoder
-from daemon.wire.topics import Router, status_topic
+from daemon.wire.topics import Router
 
 #: How long `--connect` waits for the broker's answer, in seconds.
 CONNECT_S = 10.0
@@ -31,6 +32,10 @@ class Report:
     facts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def add(self, error: ConfigError) -> None:
+        """Add an error's problems."""
+        self.problems += [Problem(p.file or self.file, p.key, p.got, p.expected) for p in error.problems]
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return [{file, key, got, expected}]."""
@@ -49,17 +54,27 @@ def check(file: str | Path, *, connect: bool = False) -> Report:
     report = Report(str(file))
     try:
         settings = configfile.load(file)
-        lines = build(settings, file)
-        Router([line.stream for line in lines], settings.publish.prefix)
-        for line in lines:
-            channels = len(line.model.card.channels)
-            decoder(line.stream.payload, channels, settings.limits.max_rows, line.stream.interval_s)
     except ConfigError as error:
-        report.problems += [Problem(p.file or str(file), p.key, p.got, p.expected) for p in error.problems]
+        report.add(error)
         return report
+    try:
+        Router(settings.stream, settings.publish.prefix)
+    except ConfigError as error:
+        report.add(error)
+    try:
+        lines = build(settings, file)
+    except ConfigError as error:
+        report.add(error)
+        lines = []
+    for line in lines:
+        try:
+            way(line.stream, len(line.model.card.channels), settings.limits, line.pipeline.admit)
+        except ConfigError as error:
+            report.add(error)
     shared = Counter(line.model.file for line in lines)
     for line in lines:
         _describe(line, settings, report, shared[line.model.file])
+    _doubt_filters(settings, report)
     if connect:
         _connect(settings, report)
     return report
@@ -92,36 +107,64 @@ def _describe(line: Line, settings: config.Config, report: Report, streams: int)
             "the interval is measured"
         )
     if plan.hop > card.window // 8 and plan.hop > 1:
-        report.warnings.append(f"stream {stream.name}: hop {plan.hop} > window / 8 finds less (docs/architecture.md)")
+        report.warnings.append(f"stream {stream.name}: hop {plan.hop} > window / 8 finds less (docs/configuration.md)")
+
+
+def _doubt_filters(settings: config.Config, report: Report) -> None:
+    """Warn of filters that are allowed and yet seldom meant."""
+    said = [(stream, topic) for stream in settings.stream for topic in stream.topics]
+    for stream, topic in said:
+        if topic.startswith("$share/"):
+            report.warnings.append(
+                f"stream {stream.name}: {topic}: most brokers share by message, and a sensor's window needs all of its "
+                "messages here; only a broker that shares by topic keeps them together"
+            )
+    for place, (one, topic) in enumerate(said):
+        for other, overlapping in said[place + 1 :]:
+            if topic != overlapping and not (one.timed and other.timed) and filters.meet(topic, overlapping):
+                report.warnings.append(
+                    f"{topic} (stream {one.name}) and {overlapping} (stream {other.name}) overlap: a broker may send a "
+                    "message once for each, and without time stamps each counts"
+                )
 
 
 def _connect(settings: config.Config, report: Report) -> None:
-    """Connect as the daemon would, but under another client id: a running daemon must not be thrown out."""
+    """Connect and subscribe as the daemon would, leaving neither a session nor a status behind.
+
+    Under another client id: a running daemon must not be thrown out.
+    """
     mqtt = settings.mqtt.model_copy(update={"client_id": f"{settings.mqtt.client_id}-check", "session_expiry_s": 0})
-    answered = threading.Event()
+    topics = list(dict.fromkeys(topic for stream in settings.stream for topic in stream.topics))
+    changed = threading.Event()
     heard: list[tuple[str, str]] = []
 
-    def changed(state: str, detail: str) -> None:
+    def note(state: str, detail: str) -> None:
         heard.append((state, detail))
-        answered.set()
+        changed.set()
 
     broker = Broker(
         mqtt,
-        [topic for stream in settings.stream for topic in stream.topics],
+        topics,
         Inbox(1000, 2**20),
-        status_topic=status_topic(settings.publish.prefix, mqtt.client_id),
+        status_topic="",
         max_payload_bytes=settings.limits.max_payload_bytes,
         outbox_messages=100,
-        on_change=changed,
+        on_change=note,
     )
     broker.start()
-    answered.wait(CONNECT_S)
-    state, detail = heard[0] if heard else ("silent", f"no answer within {CONNECT_S:g} s")
+    end = time.monotonic() + CONNECT_S
+    while time.monotonic() < end and not any(state in ("disconnected", "failed") for state, _ in heard):
+        if broker.subscriptions_answered >= len(topics):
+            break
+        changed.wait(0.05)
+        changed.clear()
+    answered = broker.subscriptions_answered
     broker.stop(1.0)
-    if state == "connected":
+    wrong = [detail or state for state, detail in heard if state != "connected"]
+    if not wrong and answered < len(topics):
+        wrong = [f"no answer within {CONNECT_S:g} s"]
+    if not wrong:
         report.facts.append(f"broker {mqtt.url}: connected and subscribed as {mqtt.client_id}")
-    else:
-        got = detail or broker.last_error or state
-        report.problems.append(
-            Problem(report.file, "mqtt.url", f"{mqtt.url}: {got}", "a broker that lets us subscribe")
-        )
+    report.problems += [
+        Problem(report.file, "mqtt.url", text, "a broker that lets us connect and subscribe") for text in wrong
+    ]

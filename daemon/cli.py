@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -18,10 +20,11 @@ from daemon.errors import ConfigError, DataError, ModelError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         status: int = arguments.command(arguments)
+        sys.stdout.flush()  # here, where a reader that went away can still be told from a bug
     except ConfigError as error:
         print(f"anomalyd: {len(error.problems)} to mend", file=sys.stderr)
         for problem in error.problems:
@@ -30,16 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ModelError, DataError) as error:
         print(f"anomalyd: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `anomalyd replay ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains
+        return 1
     except KeyboardInterrupt:
         print("anomalyd: interrupted", file=sys.stderr)
         return 130
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="anomalyd", description="Anomaly detection beside your industrial sensors.")
-    parser.add_argument("--version", action="version", version=f"anomalyd {metadata.version('anomalyd')}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parsed = argparse.ArgumentParser(prog="anomalyd", description="Anomaly detection beside your industrial sensors.")
+    parsed.add_argument("--version", action="version", version=f"anomalyd {metadata.version('anomalyd')}")
+    commands = parsed.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="score what comes over MQTT, until stopped")
     run.add_argument("--config", required=True, metavar="FILE", help="anomalyd.toml")
@@ -62,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--config", metavar="FILE", help="take the settings of a stream in this anomalyd.toml")
     replay.add_argument("--stream", metavar="NAME", help="the stream of --config (default: its only one)")
     replay.add_argument("--model", metavar="MODEL", help="an .onnx file or a shipped model, instead of --config")
-    replay.add_argument("--hop", type=int, metavar="N", help="with --model: score every N samples")
-    replay.add_argument("--interval-s", type=float, metavar="X", help="with --model: seconds between samples")
+    replay.add_argument("--hop", type=_count, metavar="N", help="with --model: score every N samples")
+    replay.add_argument("--interval-s", type=_positive, metavar="X", help="with --model: seconds between samples")
     replay.add_argument("--sensor", metavar="NAME", help="the sensor's name (default: the file's)")
     replay.add_argument("--time", metavar="COLUMN", help="the column of time stamps (default: found by its name)")
     replay.add_argument("--columns", metavar="A,B", help="use only these columns")
@@ -72,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     feed = replay.add_argument_group("publishing")
     feed.add_argument("--publish", metavar="URL", help="mqtt://host:port: publish the rows instead of scoring them")
     feed.add_argument("--topic", metavar="T", help="the topic to publish to")
-    feed.add_argument("--speed", type=float, default=1.0, metavar="X", help="so many times as fast as recorded")
-    feed.add_argument("--rate", type=float, metavar="R", help="R rows per second, instead of --speed")
-    feed.add_argument("--qos", type=int, choices=(0, 1, 2), default=1)
+    feed.add_argument("--speed", type=_positive, metavar="X", help="so many times as fast as recorded")
+    feed.add_argument("--rate", type=_positive, metavar="R", help="R rows per second, instead of --speed")
+    feed.add_argument("--qos", type=int, choices=(0, 1, 2), help="default: 1")
     replay.set_defaults(command=_replay)
 
     models = commands.add_parser("models", help="the cards of the shipped models, or of the files given")
@@ -83,18 +90,32 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(command=_models)
 
     demo = commands.add_parser("demo", help="a broker, a simulated plant with faults, and the daemon, in a terminal")
-    demo.add_argument("--seconds", type=_seconds, metavar="N", help="end after N seconds, with a summary")
+    demo.add_argument("--seconds", type=_positive, metavar="N", help="end after N seconds, with a summary")
     demo.add_argument("--seed", type=int, help="which plant and faults (default: from the clock)")
     demo.add_argument("--json", metavar="FILE", help="write the summary")
     demo.set_defaults(command=_demo)
-    return parser
+    return parsed
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"got {text}, expected a positive number of seconds")
-    return seconds
+def _positive(text: str) -> float:
+    value = _number(text)
+    if not 1e-6 <= value <= 1e9:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number from 1e-6 to 1e9")
+    return value
+
+
+def _count(text: str) -> int:
+    value = _number(text)
+    if not 1 <= value <= 2**24 or value != int(value):
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number >= 1")
+    return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def feed(arguments: argparse.Namespace) -> int:
     try:
         for row, payload_bytes in enumerate(map(encode, table.t.tolist(), table.values)):
             _wait(broker, _due_s(table, row, arguments.speed, arguments.rate), start)
-            broker.publish(arguments.topic, payload_bytes, qos=arguments.qos)
+            broker.publish(arguments.topic, payload_bytes, qos=1 if arguments.qos is None else arguments.qos)
             sent += 1
             if sys.stderr.isatty() and not sent % 100:
                 print(f"\r{sent}/{len(table.t)} rows", end="", file=sys.stderr, flush=True)
@@ -64,10 +64,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError.one("--topic", str(arguments.topic), "the topic to publish to, without + or #")
     if len(arguments.files) != 1:
         raise ConfigError.one("FILE", f"{len(arguments.files)} files", "one: the history of one sensor")
-    for option in ("speed", "rate"):
-        value = getattr(arguments, option)
-        if value is not None and not value > 0:
-            raise ConfigError.one(f"--{option}", str(value), "a number above 0")
+    for option in ("model", "hop", "interval_s", "sensor", "out", "json"):
+        if getattr(arguments, option) is not None:
+            raise ConfigError.one(f"--{option.replace('_', '-')}", "with --publish", "it only without --publish")
     if arguments.speed is not None and arguments.rate is not None:
         raise ConfigError.one("--speed", "and --rate", "one of them")
 

@@ -179,9 +179,8 @@ def line_for(arguments: argparse.Namespace) -> Line:
         raise ConfigError.one("replay", "both or none", "either --config FILE or --model MODEL")
     if arguments.config is not None:
         return _configured(arguments)
-    for option, value in (("--hop", arguments.hop), ("--interval-s", arguments.interval_s)):
-        if value is not None and not value > 0:
-            raise ConfigError.one(option, str(value), "a number above 0")
+    if arguments.stream is not None:
+        raise ConfigError.one("--stream", arguments.stream, "it only with --config")
     settings = config.Limits()
     model = load(shipped.resolve(arguments.model, "--model"), config.Inference())
     stream = config.Stream(
@@ -208,6 +207,11 @@ def _configured(arguments: argparse.Namespace) -> Line:
 
 def score(arguments: argparse.Namespace) -> int:
     """`anomalyd replay`: score files into a CSV; interrupted, what was scored stays. Returns the exit status."""
+    for option in ("topic", "speed", "rate", "qos"):
+        if getattr(arguments, option) is not None:
+            raise ConfigError.one(f"--{option}", "without --publish", "it only with --publish URL")
+    for option in ("out", "json"):
+        _writable(f"--{option}", getattr(arguments, option))
     line = line_for(arguments)
     columns = arguments.columns.split(",") if arguments.columns else None
     tables = [read(file, columns=columns, time=arguments.time) for file in arguments.files]
@@ -222,6 +226,10 @@ def score(arguments: argparse.Namespace) -> int:
                 write(parts, out)
         else:
             write(parts, sys.stdout)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # such as no space left
+        raise ConfigError.one("--out", f"{arguments.out!r}: {error}", "a file that can be written") from None
     except KeyboardInterrupt:
         print("\nanomalyd: interrupted; what was scored until here is written", file=sys.stderr)
         status = 130
@@ -236,6 +244,15 @@ def score(arguments: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return status
+
+
+def _writable(option: str, file: str | None) -> None:
+    """Raise ConfigError where a result could not be written; before the work, not behind it."""
+    try:
+        if file is not None:
+            open(file, "a", encoding="utf-8").close()
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        raise ConfigError.one(option, f"{file!r}: {error}", "a file that can be written") from None
 
 
 def _progress(done: int, total: int) -> None:
