@@ -120,7 +120,9 @@ class Service:
         self._stop.set()
 
     def _broker_changed(self, state: str, detail: str) -> None:
-        """Tell the health how the connection stands; mqtt has logged it."""
+        """Log the connection's changes, once each, and tell the health."""
+        level = logging.INFO if state == CONNECTED else logging.WARNING
+        log.log(level, "broker state=%s detail=%s", state, detail or "-")
         self.health.broker(connected=self.broker.connected, subscribed=state == CONNECTED, detail=detail)
 
 
