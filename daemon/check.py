@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon import config, configfile, filters
+from daemon import config, configfile, filters, shipped
 from daemon.assembly import Line, build
-from daemon.errors import ConfigError, Problem
+from daemon.core.model import card_of
+from daemon.errors import ConfigError, ModelError, Problem
 from daemon.wire.inbox import Inbox
 from daemon.wire.intake import way
 from daemon.wire.mqtt import Broker
@@ -66,11 +67,8 @@ def check(file: str | Path, *, connect: bool = False) -> Report:
     except ConfigError as error:
         report.add(error)
         lines = []
-    for line in lines:
-        try:
-            way(line.stream, len(line.model.card.channels), settings.limits, line.pipeline.admit)
-        except ConfigError as error:
-            report.add(error)
+    for stream in settings.stream:
+        _check_payload(stream, settings, report)
     shared = Counter(line.model.file for line in lines)
     for line in lines:
         _describe(line, settings, report, shared[line.model.file])
@@ -78,6 +76,18 @@ def check(file: str | Path, *, connect: bool = False) -> Report:
     if connect:
         _connect(settings, report)
     return report
+
+
+def _check_payload(stream: config.Stream, settings: config.Config, report: Report) -> None:
+    """Add what keeps a stream's payload from filling its model; of a model that does not load, `build` has told."""
+    try:
+        card = card_of(shipped.resolve(stream.model))
+    except (ConfigError, ModelError):
+        return
+    try:
+        way(stream, len(card.channels), settings.limits, lambda sensor: 0)
+    except ConfigError as error:
+        report.add(error)
 
 
 def _describe(line: Line, settings: config.Config, report: Report, streams: int) -> None:
