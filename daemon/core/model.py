@@ -24,6 +24,8 @@ Gpu = Literal["require", "prefer", "off"]
 
 MOST_WINDOWS = 4096  # beyond it a batch gains nothing on a CPU and little on a GPU
 MOST_INPUT_BYTES = 64 * 2**20
+AS_GOOD = 1.02  # two batch sizes whose windows per second differ by no more are equally good
+WARM_UP_S = 0.1  # how long batch sizes are compared, unless they take longer
 TOLERANCE = 1e-5  # |a - b| <= TOLERANCE max(1, |a|) between two ways of computing one score on one provider
 
 _CUDA = (
@@ -40,8 +42,9 @@ class Model:
 
     card: what it says of itself. provider: what really ran the proving tensor, such as CPUExecutionProvider.
     fallback: why that is not the GPU that was preferred, or "". gpu_lost: there is a GPU, and it did not run, which is
-    worse than having none. largest_batch: windows in one run, found by
-    warm-up. Not thread-safe: the pump owns it.
+    worse than having none. batch: windows that the session takes at once, where warm-up found it fastest.
+    largest_batch: windows that `run` may be given, so that it takes max_batch_s at most. Not thread-safe: the pump
+    owns it.
     """
 
     def __init__(self, file: str | Path, *, gpu: Gpu = "off", threads: int = 0, max_batch_s: float = 0.25) -> None:
@@ -62,7 +65,8 @@ class Model:
             raise ConfigError.one("inference.gpu", f"'require', but {self.fallback}", "a GPU that ONNX Runtime can use")
         self.gpu_lost &= self.provider != _CUDA[0]
         self._padded = self.provider == _CUDA[0]
-        self.largest_batch = self._warm_up(max_batch_s)
+        self._alone = not self._padded and self._session.get_session_options().intra_op_num_threads == 1
+        self.batch, self.largest_batch = self._warm_up(max_batch_s)
 
     def run(self, x: F32) -> Outputs:
         """Score windows.
@@ -74,11 +78,21 @@ class Model:
             # Power-of-two buckets: a GPU plans each new shape afresh. The filler repeats a real row.
             bucket = 1 << (n - 1).bit_length()
             x = np.concatenate([x, np.broadcast_to(x[-1:], (bucket - n, *x.shape[1:]))])
-        found = dict(zip(self._outputs, self._session.run(self._outputs, {"window": x}), strict=True))
+        if n <= self.batch:
+            columns = self._session.run(self._outputs, {"window": x})
+        else:
+            parts = [self._session.run(self._outputs, {"window": x[part]}) for part in self.batches(n)]
+            columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        found = dict(zip(self._outputs, columns, strict=True))
         return Outputs(
             score=found["score"][:n],
             **{name: found[name][:n] for name in _OPTIONAL if name in found},
         )
+
+    def batches(self, n: int) -> list[slice]:
+        """Return the parts of n windows that the session takes at once: as few as there can be, and alike in size."""
+        parts = max(1, -(-n // self.batch))
+        return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
     def _prove(self) -> None:
         """Run real tensors: shapes as declared, finite scores, and no score that depends on its batch-mates."""
@@ -105,24 +119,43 @@ class Model:
     def _run_plain(self, x: F32) -> dict[str, F32]:
         return dict(zip(self._outputs, self._session.run(self._outputs, {"window": x}), strict=True))
 
-    def _warm_up(self, max_batch_s: float) -> int:
-        """Run every bucket up to the largest that stays under `max_batch_s`; return that one."""
+    def _warm_up(self, max_batch_s: float) -> tuple[int, int]:
+        """Return how many windows to run at once, and how many in a row, so that they take max_batch_s at most.
+
+        A GPU wants as many as it can get, and every bucket planned. A CPU is fastest while what the layers hand to each
+        other stays in its caches (docs/performance.md): powers of two are tried until two in a row gain nothing, and
+        the smallest that is as good as the best is taken, which is also the one that needs the least memory.
+        """
         row = np.zeros((1, self.card.window, len(self.card.channels)), np.float32)
         most = max(1, min(MOST_WINDOWS, MOST_INPUT_BYTES // row.nbytes))
-        n, fits = 1, 1
+        took: dict[int, float] = {}
+        n, best, begun = 1, 1, time.perf_counter()
         while n <= most:
-            x = np.repeat(row, n, axis=0)
-            self._session.run(self._outputs, {"window": x})  # the first run of a shape plans memory
-            start = time.perf_counter()
-            self._session.run(self._outputs, {"window": x})
-            took = time.perf_counter() - start
-            if took > max_batch_s:
+            self._session.run(self._outputs, {"window": np.repeat(row, n, axis=0)})  # plans memory for this shape
+            took[n] = self._time(np.repeat(row, n, axis=0))
+            if took[n] > max_batch_s and n > 1:
+                del took[n]
                 break
-            fits = n
-            if took * 2 > max_batch_s * 1.5:
+            if n / took[n] > AS_GOOD * best / took[best]:
+                best = n
+            if 1.5 * took[n] > max_batch_s or (n >= 4 * best and not self._padded):
                 break
             n *= 2
-        return fits
+        if self._padded:
+            return max(took), max(took)
+        while time.perf_counter() - begun < WARM_UP_S:  # in turn, so that what disturbs one size disturbs all
+            for n in took:
+                took[n] = min(took[n], self._time(np.repeat(row, n, axis=0)))
+        rate = max(n / seconds for n, seconds in took.items())
+        best = min(n for n, seconds in took.items() if AS_GOOD * n / seconds >= rate)
+        return best, max(best, min(int(rate * max_batch_s), most))
+
+    def _time(self, x: F32) -> float:
+        """Return the seconds of one run: this thread's own, where it does all the work and others share the machine."""
+        clock = time.thread_time if self._alone else time.perf_counter
+        start = clock()
+        self._session.run(self._outputs, {"window": x})
+        return clock() - start
 
 
 def gpu_there() -> bool:

@@ -175,13 +175,15 @@ class Pipeline:
         sensor = windows.sensor
         verdicts = self.calibration.update(sensor, outputs.score)
         events = self.alarms.step(sensor, windows.t, verdicts, outputs.score, outputs, self.names)
-        known = np.isfinite(verdicts.score)
         self.last_score[sensor] = verdicts.score
-        self._now_in(sensor[known], LIVE)
-        filling = sensor[~known]
-        self._now_in(filling[self.state[filling] == FILLING], CALIBRATING)
-        label = np.full(len(sensor), -1, np.int32)
-        if outputs.class_probability is not None:
+        if np.count_nonzero(self.state[sensor] != LIVE):
+            known = np.isfinite(verdicts.score)
+            self._now_in(sensor[known], LIVE)
+            filling = sensor[~known]
+            self._now_in(filling[self.state[filling] == FILLING], CALIBRATING)
+        if outputs.class_probability is None:
+            label = np.full(len(sensor), -1, np.int32)
+        else:
             label = outputs.class_probability.argmax(axis=1).astype(np.int32)
         return Settled(
             Scored(sensor, windows.t, windows.arrived, outputs.score, verdicts.score, verdicts.state, label),

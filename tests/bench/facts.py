@@ -71,13 +71,15 @@ def side_by_side(
     *,
     warm: int = 1,
     clock: Callable[[], float] = time.perf_counter,
+    before: Callable[[], object] = lambda: None,
 ) -> Sides:
     """Time two functions in turn, A B A B ...; `warm` rounds are not counted.
 
-    clock: time.process_time counts the CPU seconds of all threads instead.
+    clock: time.process_time counts the CPU seconds of all threads instead. before: runs untimed before each round.
     """
     taken = np.empty((rounds, 2))
     for number in range(-warm, rounds):
+        before()
         for side, run in enumerate((ours, other)):
             begin = clock()
             run()
