@@ -27,8 +27,11 @@ class Column:
 
     def wrong(self, place: int, got: object, expected: str) -> DataError:
         """Return the error that says where cell `place` is."""
-        row = self.first + place if self.rows is None else self.rows[place]
-        return DataError(self.file, f"row {row}, column {self.name}", got, expected)
+        return DataError(self.file, f"row {self.row(place)}, column {self.name}", got, expected)
+
+    def row(self, place: int) -> int:
+        """Return the row of cell `place` in the file."""
+        return self.first + place if self.rows is None else self.rows[place]
 
     def stamps(self) -> F64:
         """Return the cells as epoch seconds. Raises DataError for the first that is none."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ TIMES = ("timestamp", "time", "ts", "datetime", "date")
 
 #: A label is no sensor.
 IGNORED = ("anomaly",)
+
+_T = TypeVar("_T")
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -46,16 +48,9 @@ def read(file: str | Path, *, columns: Sequence[str] | None = None, time: str | 
     say. Raises DataError, or ConfigError where a Parquet file is given and pyarrow is not installed.
     """
     file = Path(file)
-    try:
-        with open(file, "rb") as opened:
-            parquet = opened.read(4) == b"PAR1"
-        names = _parquet_names(file) if parquet else csvfile.header(file)
-        stamp, wanted = _choose(file, names, columns, time)
-        found = (_parquet if parquet else csvfile.columns)(file, names, [stamp, *wanted])
-    except OSError as error:
-        raise DataError(file, "file", error.strerror or error, "a readable CSV, CSV.gz or Parquet file") from None
-    if not len(found[0].cells):
-        raise DataError(file, "contents", "no rows", "rows below the header")
+    names = header(file)
+    stamp, wanted = _choose(file, names, columns, time)
+    found = cells(file, names, [stamp, *wanted])
     t = found[0].stamps()
     values = np.column_stack([column.numbers() for column in found[1:]])
     with np.errstate(over="ignore"):
@@ -64,12 +59,26 @@ def read(file: str | Path, *, columns: Sequence[str] | None = None, time: str | 
     return Table(str(file), t[good], narrow[good], wanted, int(len(good) - good.sum()))
 
 
-def _choose(file: Path, names: list[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, list[str]]:
-    """Return the column of stamps and those of values."""
-    seen = ", ".join(names)[:200]
+def header(file: Path) -> list[str]:
+    """Return the names of a history file's columns, which all differ. Raises DataError, or ConfigError as `read`."""
+    names = _read(file, lambda parquet: _parquet_names(file) if parquet else csvfile.header(file))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(file, "header", f"{', '.join(twice)} twice", "column names that differ")
+    return names
+
+
+def cells(file: Path, names: list[str], wanted: list[str]) -> list[Column]:
+    """Return the wanted columns of a file whose header is `names`, at least one row long. Raises as `header`."""
+    found = _read(file, lambda parquet: (_parquet if parquet else csvfile.columns)(file, names, wanted))
+    if not len(found[0].cells):
+        raise DataError(file, "contents", "no rows", "rows below the header")
+    return found
+
+
+def stamp_column(file: Path, names: list[str], time: str | None = None) -> str:
+    """Return the name of the column of stamps: `time`, else the first of TIMES there is. Raises DataError."""
+    seen = ", ".join(names)[:200]
     if time is None:
         lower = {name.lower(): name for name in reversed(names)}
         time = next((lower[name] for name in TIMES if name in lower), None)
@@ -78,6 +87,23 @@ def _choose(file: Path, names: list[str], columns: Sequence[str] | None, time: s
             raise DataError(file, "columns", seen, f"a time column: {', '.join(TIMES)}; {hint}")
     elif time not in names:
         raise DataError(file, "columns", seen, f"a time column named {time}")
+    return time
+
+
+def _read(file: Path, read_it: Callable[[bool], _T]) -> _T:
+    """Return what reading gives; it is told whether the file is Parquet, which its first bytes say."""
+    try:
+        with open(file, "rb") as opened:
+            parquet = opened.read(4) == b"PAR1"
+        return read_it(parquet)
+    except OSError as error:
+        raise DataError(file, "file", error.strerror or error, "a readable CSV, CSV.gz or Parquet file") from None
+
+
+def _choose(file: Path, names: list[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, list[str]]:
+    """Return the column of stamps and those of values."""
+    seen = ", ".join(names)[:200]
+    time = stamp_column(file, names, time)
     if columns:
         for name in columns:
             if name not in names:
