@@ -55,9 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--window", type=int, help="rows; default: the preset's own")
     one.add_argument("--hop", type=int, default=4, help="how often the daemon should score, in rows")
     one.add_argument("--seed", type=int, default=1)
-    one.add_argument("--epochs", type=int, default=12)
+    one.add_argument("--epochs", type=int, default=16)
     one.add_argument("--batch", type=int, default=512)
-    one.add_argument("--windows", type=int, help="examples to draw; default 400000 simulated, 40000 from data")
+    one.add_argument("--windows", type=int, help="examples to draw; default 700000 simulated, 40000 from data")
     one.add_argument("--name", help="default: the file's own")
     one.add_argument("--version", default="0.1.0")
     one.set_defaults(run=_fit)
@@ -122,7 +122,7 @@ def _fit(args: argparse.Namespace) -> int:
 
     settings = recipe.Settings(
         preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs, batch=args.batch,
-        windows=args.windows or (400_000 if args.simulated else 40_000), hop=args.hop,
+        windows=args.windows or (700_000 if args.simulated else 40_000), hop=args.hop,
         name=args.name or args.out.stem, version=args.version,
     )  # fmt: skip
     if args.simulated:

@@ -30,9 +30,9 @@ class Settings:
     preset: str = "small"
     window: int | None = None
     seed: int = 1
-    epochs: int = 12
+    epochs: int = 16
     batch: int = 512
-    windows: int = 400_000
+    windows: int = 700_000
     hop: int = 4
     name: str = "model"
     version: str = "0.1.0"
