@@ -68,6 +68,9 @@ def test_the_command_judges_a_pack_and_prints_it_as_json(tmp_path, plant, capsys
     data.write(tmp_path / "line-7", plant)
     assert cli.main(["evaluate", str(shipped.resolve("any-sensor-64")), str(tmp_path / "line-7")]) == 0
     assert json.loads(capsys.readouterr().out)["line-7"]["events"] == 3
+    behind = ["evaluate", str(shipped.resolve("any-sensor-64")), "--budget", "0.001", str(tmp_path / "line-7")]
+    assert cli.main(behind) == 0
+    assert json.loads(capsys.readouterr().out)["line-7"]["series"] == 6
     assert cli.main(["evaluate", str(shipped.resolve("any-sensor-64"))]) == 2
     assert "--simulated, or pack folders" in capsys.readouterr().err
 

@@ -16,7 +16,13 @@ from training.network import architectures
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 stopped, 2 something the user must change."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse ends a list of folders at the first option; those behind it come back as the rest
+    if rest and (not hasattr(args, "paths") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.paths += map(Path, rest)
     try:
         return int(args.run(args))
     except (ConfigError, DataError, ModelError) as error:
@@ -48,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_simulate)
 
     one = commands.add_parser("fit", help="fit a model on history with injected faults, and export it")
-    one.add_argument("data", nargs="*", type=Path, help="pack folders or CSV files; rows before train_end are used")
+    one.add_argument(
+        "paths", nargs="*", type=Path, metavar="DATA", help="pack folders or CSV files; rows before train_end are used"
+    )
     one.add_argument("--simulated", action="store_true", help="fit on simulated plants: a model for any one sensor")
     one.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
     one.add_argument("--preset", default="small", help=", ".join(architectures.PRESETS))
@@ -64,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("evaluate", help="judge a model: simulated plants it never saw, shows, labelled packs")
     one.add_argument("model", type=Path)
-    one.add_argument("packs", nargs="*", type=Path, help="pack folders; their rows from train_end on are judged")
+    one.add_argument(
+        "paths", nargs="*", type=Path, metavar="PACK", help="pack folders; their rows from train_end on are judged"
+    )
     one.add_argument("--simulated", action="store_true", help="windows of unseen plants, and shows like the demo's")
     one.add_argument("--plants", type=int, default=12, help="simulated plants of each family")
     one.add_argument("--shows", type=int, default=100)
@@ -114,8 +124,8 @@ def _simulate(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    if args.simulated == bool(args.data):
-        raise ConfigError.one("data", "both" if args.data else "neither", "--simulated, or folders and files")
+    if args.simulated == bool(args.paths):
+        raise ConfigError.one("data", "both" if args.paths else "neither", "--simulated, or folders and files")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training import recipe
     from training.history import data
@@ -128,7 +138,7 @@ def _fit(args: argparse.Namespace) -> int:
     if args.simulated:
         metrics = recipe.simulated(settings, args.out, print)
     else:
-        series = [one for path in args.data for one in data.read(path)]
+        series = [one for path in args.paths for one in data.read(path)]
         metrics = recipe.history(settings, series, args.out, print)
     check = metrics["check"]
     print(f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
@@ -141,7 +151,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from training.judge import classes, evaluate, shows
     from training.network import export
 
-    if not args.simulated and not args.packs:
+    if not args.simulated and not args.paths:
         raise ConfigError.one("packs", "neither", "--simulated, or pack folders")
     model = Model(args.model)
     found: dict[str, object] = {}
@@ -149,7 +159,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         for family in ("train", "demo"):
             found[f"simulated_{family}"] = classes.simulated(model, family, args.plants, args.first_seed)
         found["shows"] = shows.report(model, range(args.first_seed, args.first_seed + args.shows))
-    for pack in args.packs:
+    for pack in args.paths:
         found[pack.resolve().name] = evaluate.pack(model, pack, args.budget or DEFAULT_BUDGET_PER_POINT)
     print(json.dumps(found, indent=2))
     if args.write:
