@@ -78,7 +78,7 @@ def apart(
     ends = np.cumsum(np.bincount(code, minlength=len(codes)))
     places = [order[ends[codes[name]] - np.sum(code == codes[name]) : ends[codes[name]]] for name in names]
     if label is None and len(names) > 1:
-        joined = _together(file, names, [t[place] for place in places], [numbers[place] for place in places])
+        joined = _together(file, names, *([which[place] for place in places] for which in (t, numbers, rows)))
         if joined is not None:
             return [joined]
     return [
@@ -95,9 +95,9 @@ def _taken(label: Column | None, place: I64, rows: I64) -> Column | None:
     return Column(label.file, label.name, taken, label.first, rows[place].tolist())
 
 
-def _together(file: Path, names: list[str], t: list[F64], values: list[F64]) -> Part | None:
+def _together(file: Path, names: list[str], t: list[F64], values: list[F64], rows: list[I64]) -> Part | None:
     """Return all sensors as columns of one series, in order of time; None where their stamps differ too much."""
-    every = np.unique(np.concatenate(t))
+    every, first = np.unique(np.concatenate(t), return_index=True)
     if min(map(len, t)) < TOGETHER * len(every):
         return None
     table = np.full((len(every), len(names)), np.nan)
@@ -105,4 +105,4 @@ def _together(file: Path, names: list[str], t: list[F64], values: list[F64]) -> 
         if (np.diff(stamps) <= 0).any():
             return None
         table[np.searchsorted(every, stamps), column] = numbers
-    return Part(file.name, tuple(names), every, table, None, np.arange(len(every), dtype=np.int64) + 1)
+    return Part(file.name, tuple(names), every, table, None, np.concatenate(rows)[first])

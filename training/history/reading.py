@@ -45,8 +45,8 @@ class Series:
     """One series, in its file's own order.
 
     t: (N,) epoch seconds. values: (N, C) float32, NaN where missing. label: (N,) int8 index into `classes`, 0 is
-    normal; None where nothing is labelled. Rows [0, train_end) may be used for fitting. interval_s: the index's, else the
-    median step forward; 0 where there is none. rows: (N,) the row of each in `file`, as a spreadsheet counts.
+    normal; None where nothing is labelled. Rows [0, train_end) may be used for fitting. interval_s: the index's,
+    else the median step forward; 0 where there is none. rows: (N,) the row of each in `file`, as a spreadsheet counts.
     """
 
     file: str
@@ -179,18 +179,17 @@ def _file(entry: _Entry, asked: Options) -> list[tuple[Series, Column | None]]:
     others = [name for name in names if name not in (stamp, label)]
     long = layout.long_columns(file, others, asked.layout if not entry.line else "wide")
     if long is not None:
-        wanted = [stamp, *long] + ([label] if label else [])
-        parts = layout.apart(*tables.cells(file, names, wanted)[: len(wanted)], only=asked.columns)
+        found = tables.cells(file, names, [stamp, *long] + ([label] if label else []))
+        parts = layout.apart(found[0], found[1], found[2], found[3] if label else None, asked.columns)
     else:
         sensors = _sensors(file, others, asked)
         found = tables.cells(file, names, [stamp, *sensors] + ([label] if label else []))
         values = np.column_stack([column.numbers(_NUMBER) for column in found[1 : 1 + len(sensors)]])
-        where = np.array([found[0].row(k) for k in range(len(values))]) if found[0].rows else found[0].first
-        rows = np.asarray(where if found[0].rows else np.arange(len(values)) + where, np.int64)
+        rows = np.array([found[0].row(place) for place in range(len(values))], np.int64)
         parts = [layout.Part(file.name, tuple(sensors), found[0].stamps(), values, found[-1] if label else None, rows)]
     if entry.points is not None and entry.points != len(parts[0].t):
-        where_ = f"row {entry.line}, column points"
-        raise DataError(file.parent / INDEX, where_, entry.points, f"{len(parts[0].t)}, the rows of {file.name}")
+        got, place = f"{len(parts[0].t)}, the rows of {file.name}", f"row {entry.line}, column points"
+        raise DataError(file.parent / INDEX, place, entry.points, got)
     return [(_series(part, entry, asked), part.label) for part in parts]
 
 
