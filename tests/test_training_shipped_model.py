@@ -113,3 +113,28 @@ def test_one_core_scores_tens_of_thousands_of_windows_a_second(model):
         model.run(x)
         took.append(time.perf_counter() - start)
     assert 64 / min(took) > 30_000  # 200,000 measured on an idle core; the shared ones of CI are slower
+
+
+def test_the_readme_gives_the_figures_of_the_card(model):
+    text = (FILE.parent / "README.md").read_text("utf-8")
+    figures = model.card.metrics
+
+    def short(value, digits=3):
+        return f"{value:.{digits}f}".removeprefix("0")
+
+    for name in model.card.classes:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |")).replace("*", "")
+        cells = [cell.strip() for cell in row.split("|")[2:-1]]
+        families = [figures[f"simulated_{family}"]["per_class"][name] for family in ("train", "demo")]
+        assert cells == [short(family[key]) for family in families for key in ("precision", "recall", "f1")]
+    for pack in ("skab", "nab"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| {pack} |"))
+        got = figures[pack]
+        alarms = [short(got[f"event_{key}"], 2) for key in ("recall", "precision", "f1")]
+        expected = [short(got["vus_pr"]), short(got["vus_pr_random"]), *alarms, f"{got['false_alarms_per_10k']:.1f}"]
+        assert [cell.strip() for cell in row.split("|")[2:8]] == expected
+    shows_ = figures["shows"]
+    assert f"Of {shows_['shows']} shows {round(shows_['good'] * shows_['shows'])} caught" in text
+    assert f"{100 * shows_['caught']:.1f} % of {shows_['faults']:,} faults were caught" in text
+    assert f"{model.card.parameters:,} parameters" in text
+    assert f"with {short(shows_['false_alarms_per_show'], 2)} false alarms per show" in text
