@@ -16,8 +16,12 @@ import numpy as np
 from daemon.core.model import Model
 from daemon.core.pipeline import Pipeline, StreamPlan
 from daemon.core.records import F32, Samples
+from daemon.wire.inbox import Inbox
+from daemon.wire.mqtt import Broker
+from daemon.wire.outgoing import ScoreWriter
 from tests.bench import graphs
 from tests.bench.facts import Fact, side_by_side
+from tests.brokers import Mosquitto, wait_until
 
 SENSORS = (600, 1_000, 1_025)
 ROUNDS = {"small": 200, "medium": 12, "large": 3}
@@ -108,6 +112,7 @@ def facts() -> Iterator[Fact]:
             yield overhead(size, model)
             if size == "small":
                 yield per_sensor(model)
+                yield publishing(model, Path(folder))
 
 
 def per_sensor(model: Model) -> Fact:
@@ -129,4 +134,35 @@ def per_sensor(model: Model) -> Fact:
     sides = side_by_side(plant.score, alone, 50, before=plant.feed, clock=time.process_time)
     return sides.gain(
         "scoring_gain_vs_per_sensor", "1,000 sensors, CPU seconds; ours gathers, judges and alarms as well"
+    )
+
+
+def publishing(model: Model, folder: Path) -> Fact:
+    """CPU microseconds per score from arrays to the socket: JSON, outbox, MQTT packets, all our threads."""
+    plant = Plant(model, 1_000)
+    plant.feed()
+    (windows,) = plant.pipeline.take(model.largest_batch)
+    scored = plant.pipeline.settle(windows, model.run(windows.x)).scored
+    writer = ScoreWriter("line", "small", graphs.CLASSES, "anomaly")
+    with Mosquitto(folder) as mosquitto:
+        broker = Broker(
+            mosquitto.settings(), [], Inbox(10, 10), status_topic="", max_payload_bytes=1, outbox_messages=20_000,
+            on_change=lambda *_: None,
+        )  # fmt: skip
+        broker.start()
+        wait_until(lambda: broker.connected, "the broker takes us in")
+
+        def publish() -> None:
+            broker.publish_many(*writer.write(scored, plant.pipeline.names))
+            while broker.outbox_depth:
+                time.sleep(0.001)
+
+        def idle() -> None:
+            time.sleep(0.001)
+
+        sides = side_by_side(publish, idle, 100, warm=5, clock=time.process_time)
+        broker.stop(5)
+    us = 1e3 * (sides.ours - sides.other)
+    return Fact(
+        "scoring_publish_us", float(np.median(us)), len(us), float(np.quantile(us, 0.99)), "1,000 scores a batch"
     )
