@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from daemon.errors import ConfigError, DataError, ModelError
+from training import registry
 from training.network import architectures
 
 
@@ -53,6 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--family", choices=("train", "demo"), default="demo")
     one.set_defaults(run=_simulate)
 
+    one = commands.add_parser("inspect", help="what an export is like: what blocks training, and what to do about it")
+    one.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet file, or a folder of them")
+    one.add_argument("--time", metavar="NAME", help="the column of time stamps; default: timestamp, time, ts, ...")
+    one.add_argument("--columns", metavar="A,B", help="the sensors; default: all other columns")
+    one.add_argument("--layout", choices=("wide", "long"), help="a column per sensor, or sensor, time and value in each row")
+    one.add_argument("--label", metavar="NAME", help="a column of classes; default: anomaly (0/1), where there is one")
+    one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
+    one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
+    one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
+    one.add_argument("--windows", metavar="N,N", default="64,256,1024", help="window sizes to count; default 64,256,1024")
+    one.add_argument("--json", metavar="FILE", type=Path, help="write the report there too")
+    one.add_argument("--html", metavar="FILE", type=Path, help="write a page with a chart of every sensor there too")
+    one.set_defaults(run=_inspect)
+
     one = commands.add_parser("fit", help="fit a model on history with injected faults, and export it")
     one.add_argument(
         "paths", nargs="*", type=Path, metavar="DATA", help="pack folders or CSV files; rows before train_end are used"
@@ -73,8 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("evaluate", help="judge a model: simulated plants it never saw, shows, labelled packs")
     one.add_argument("model", type=Path)
     one.add_argument(
-        "paths", nargs="*", type=Path, metavar="PACK", help="pack folders; their rows from train_end on are judged"
-    )
+        "paths", nargs="*", type=Path, metavar="DATA",
+        help="pack folders, judged from train_end on, and labelled files, judged as a whole",
+    )  # fmt: skip
     one.add_argument("--simulated", action="store_true", help="windows of unseen plants, and shows like the demo's")
     one.add_argument("--plants", type=int, default=12, help="simulated plants of each family")
     one.add_argument("--shows", type=int, default=100)
@@ -82,6 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--budget", type=float, help="alarm onsets per point; default: the daemon's")
     one.add_argument("--write", action="store_true", help="put the figures into the model's card")
     one.set_defaults(run=_evaluate)
+
+    one = commands.add_parser("benchmark", help="fit and judge a recipe on every series of a pack; resumable")
+    one.add_argument("folder", type=Path, help="the pack, with index.csv")
+    one.add_argument("--recipe", required=True, metavar="R", help=", ".join(registry.RECIPES))
+    one.add_argument("--out", type=Path, required=True, help="results.csv: a row per series, and means; rows are kept")
+    one.add_argument("--scores", type=Path, metavar="DIR", help="also write each series' live scores there")
+    one.add_argument("--models", type=Path, metavar="DIR", help="keep the models there")
+    one.add_argument("--seeds", type=_numbers, default=(1, 2, 3), metavar="1,2,3", help="where the recipe has any")
+    one.add_argument("--window", type=_count, help="rows; default: the recipe's own")
+    one.add_argument("--jobs", type=_count, default=2, help="processes, of one thread each")
+    one.add_argument("--limit", type=_count, metavar="N", help="only the first N series")
+    one.set_defaults(run=_benchmark)
 
     one = commands.add_parser("card", help="what a model file says of itself")
     one.add_argument("model", type=Path)
@@ -121,6 +150,37 @@ def _simulate(args: argparse.Namespace) -> int:
     data.write(args.out, series)
     print(f"wrote {len(series)} series of {args.rows} rows to {args.out}")
     return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from training.history import findings, inspection, reading
+    from training.judge import ingestion
+
+    sizes = sorted({int(size) for size in args.windows.split(",") if size.strip().isdecimal() and int(size) > 1})
+    if len(sizes) != len(args.windows.split(",")):
+        raise ConfigError.one("--windows", repr(args.windows), "different whole numbers above 1, such as 64,256")
+    options = reading.Options(
+        args.time, tuple(args.columns.split(",")) if args.columns else None, args.layout, args.label, args.normal,
+        args.labels, args.train_end,
+    )  # fmt: skip
+    found = [inspection.inspect(one, sizes) for one in reading.read(args.data, options)]
+    told = findings.findings(found, args.label is not None)
+    title = str(args.data)
+    forms = (
+        (args.json, lambda: json.dumps(ingestion.data(title, found, told), indent=2) + "\n"),
+        (args.html, lambda: ingestion.page(title, found, told)),
+    )
+    for file, form in forms:
+        if file is not None:
+            try:
+                file.write_text(form(), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError.one(str(file), error.strerror or str(error), "a file that can be written") from None
+    print(ingestion.text(title, found, told, shutil.get_terminal_size((100, 24)).columns))
+    blocking = [one for one in told if one.level == "blocks"]
+    for finding in blocking:
+        print(f"anomalyd-train: {finding}", file=sys.stderr)
+    return 2 if blocking else 0
 
 
 def _fit(args: argparse.Namespace) -> int:
@@ -165,6 +225,41 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.write:
         export.set_metrics(args.model, found)
     return 0
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    from training.judge import benchmark
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    order = benchmark.Order(
+        args.folder, args.recipe, args.out, args.seeds, args.window, args.jobs, args.limit, args.scores, args.models
+    )
+    try:
+        blank = benchmark.run(order, say)
+    except KeyboardInterrupt:
+        say(f"anomalyd-train: stopped; {args.out} holds what was done, the same command goes on from there")
+        return 1
+    if blank:
+        say(f"{blank} rows have no figures; their notes say why, the same command tries them again")
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(dict.fromkeys(int(word) for word in text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 0:
+        raise argparse.ArgumentTypeError(f"got {text}, expected whole numbers >= 0 with commas between")
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 2**24:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number >= 1")
+    return int(text)
 
 
 def _card(args: argparse.Namespace) -> int:

@@ -1,29 +1,27 @@
-"""A model on labelled packs, as the daemon would run it: cold start, row by row, one threshold per sensor.
+"""A model on labelled packs, as the daemon would run it: cold start, row by row, one threshold per score stream.
 
-A model of one channel watches every sensor of an asset on its own: with C sensors each gets the budget / C, the asset
-is in alarm while any of them is, and its rank is the largest log of their calibrated scores. A model whose channels
-are the asset's own scores the asset at once.
+A model of one channel watches every sensor of an asset on its own: each has the budget, the asset is in alarm while
+any of them is, and its rank is the largest log of their calibrated scores. A model whose channels are the asset's own
+scores the asset at once, and its rank is the raw score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from daemon import assembly, config
-from daemon import replay as daemon_replay
 from daemon.core.model import Model
-from daemon.core.pipeline import DEFAULT_BUDGET_PER_POINT, Pipeline
-from daemon.core.records import F32, F64, Bool
+from daemon.core.pipeline import DEFAULT_BUDGET_PER_POINT
+from daemon.core.records import F32, F64
 from daemon.errors import DataError
-from daemon.wire.tables import Table
 from training.history import data
 from training.history.data import History
-from training.judge import scoring
+from training.judge import replayed, scoring, split
+from training.judge.replayed import Replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,78 +35,49 @@ class Judged:
     alarms: scoring.Alarms
 
 
-def replay(
-    model: Model,
-    values: F32,
-    hop: int = 1,
-    budget: float = DEFAULT_BUDGET_PER_POINT,
-    columns: Sequence[str] | None = None,
-) -> tuple[F32, F64, Bool]:
-    """Return (raw, score, on), each (rings, windows), from the daemon's own replay: window k ends at row W - 1 + k hop.
-
-    values: (n, C) float32; C rings of one channel each, or one ring where the model takes all C. Rows count as evenly
-    spaced, whatever their stamps say, as the metrics count rows. budget: alarm onsets per point of the asset.
-    columns: the names of `values`. Raises ConfigError where a model of several channels does not find them.
-    """
-    n, channels = values.shape
-    rings = channels if len(model.card.channels) == 1 else 1
-    stream = config.Stream(
-        name="judged",
-        topics=["judged"],
-        model="judged",
-        interval_s=1.0,
-        hop=hop,
-        payload=config.JsonPayload(format="json", value="value", time="timestamp"),
-        alarm=config.AlarmSettings(budget_per_point=budget / rings),
-    )
-    names = list(columns or (f"c{k}" for k in range(channels)))
-    table = Table("judged", np.arange(n, dtype=np.float64), values, names, 0)
-    plan = assembly.plan(stream, model.card, config.Limits(max_sensors=rings))
-    line = assembly.Line(stream, model, Pipeline(plan, model.card))
-    windows = (n - model.card.window) // hop + 1
-    parts = list(daemon_replay.replay(line, [table], daemon_replay.Summary()))
-    # sensors come one after the other, each in time order
-    raw = np.concatenate([part.raw for part in parts]).reshape(rings, windows)
-    score = np.concatenate([part.score for part in parts]).reshape(rings, windows)
-    return raw, score, np.concatenate([part.alarm for part in parts]).reshape(rings, windows)
+def series(model: Model, one: History, budget: float = DEFAULT_BUDGET_PER_POINT, fit: Sequence[History] = ()) -> Judged:
+    """Judge a model on one series, at hop 1, on rows >= train_end. fit: the series it was fitted on, where not this."""
+    return judge(replayed.over(model, one, 1, budget), one, model.card.window, fit)
 
 
-def series(model: Model, one: History, budget: float = DEFAULT_BUDGET_PER_POINT) -> Judged:
-    """Judge a model on one series, at hop 1, on rows >= train_end."""
-    window, n = model.card.window, len(one.t)
-    if n < window:
-        raise DataError(one.name, "rows", n, f"at least a window of {window}")
-    raw, score, on = replay(model, one.values, 1, budget, one.columns)
-    loudest = np.fmax.reduce(score, axis=0)
+def judge(heard: Replayed, one: History, window: int, fit: Sequence[History] = ()) -> Judged:
+    """Judge what a replay of `one` at hop 1 said, on rows >= train_end. Raises DataError where nothing was scored."""
+    if not heard.windows:
+        raise DataError(one.name, "rows", len(one.t), f"at least a window of {window}")
     with np.errstate(divide="ignore"):
-        calm = np.log(loudest)
-    rank = raw[0].astype(np.float64) if len(raw) == 1 else calm
-    alarm = np.zeros(n, np.bool_)
-    alarm[window - 1 :] = on.any(axis=0)
+        calm = np.log(np.fmax.reduce(heard.score, axis=0))
+    rank = heard.raw[0].astype(np.float64) if len(heard.raw) == 1 else calm
     late = slice(one.train_end, None)
     truth = one.anomaly[late]
-    buffer = scoring.buffer_of(one.values[: one.train_end] if one.train_end else one.values)
+    buffer = scoring.buffer_of(_fit_values(one, fit))
     return Judged(
         one.name,
-        scoring.vus_pr(_per_row(rank, n, window)[late], truth, buffer),
-        scoring.vus_pr(_per_row(calm, n, window)[late], truth, buffer),
+        scoring.vus_pr(_known(rank)[late], truth, buffer),
+        scoring.vus_pr(_known(calm)[late], truth, buffer),
         scoring.random_floor(truth, buffer),
-        scoring.alarms(alarm[late], truth, window),
+        scoring.alarms(np.logical_or.reduce(heard.on, axis=0)[late], truth, window),
     )
 
 
-def _per_row(rank: F64, n: int, window: int) -> F64:
-    """Return a score per row: of the window that ends there; before the first one, or while unknown, the minimum."""
-    known = rank[np.isfinite(rank)]
-    out = np.full(n, known.min() if len(known) else 0.0)
-    out[window - 1 :] = np.where(np.isfinite(rank), rank, out[0])
-    return out
+def _fit_values(one: History, fit: Sequence[History]) -> F32:
+    """Return the rows whose period is the label buffer: the fitting rows, or all where none are told."""
+    if one.train_end:
+        return one.values[: one.train_end]
+    return fit[0].fit_rows() if fit and len(fit[0].fit_rows()) else one.values
 
 
-def pack(model: Model, folder: Path, budget: float = DEFAULT_BUDGET_PER_POINT) -> dict[str, Any]:
-    """Judge a model on the test series of a pack; return the summary that `summary` describes."""
-    tests = [one for one in data.read(folder) if one.role == "test"]
-    return summary(series(model, one, budget) for one in tests)
+def _known(rank: F64) -> F64:
+    """Return a rank per row that is finite: the minimum before the first score, or while it is unknown."""
+    known = np.isfinite(rank)
+    return np.where(known, rank, rank[known].min() if known.any() else 0.0)
+
+
+def pack(model: Model, path: Path, budget: float = DEFAULT_BUDGET_PER_POINT) -> dict[str, Any]:
+    """Judge a model on the test series of a pack, or on all rows of one file; return what `summary` describes."""
+    found = data.read(path)
+    if not path.is_dir():
+        return summary(series(model, replace(one, train_end=0, role="test"), budget) for one in found)
+    return summary(series(model, one, budget, split.fitted_on(found, one)) for one in split.tests(found))
 
 
 def summary(judged: Iterable[Judged]) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""Joint whitening: how far a window lies from the normal ones, by their covariance over all sensors and rows.
+
+Nothing is trained. Source: Mahalanobis (1936); the floor on the eigenvalues is what makes it work where there are
+fewer windows than dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from daemon.core.records import F64
+from training.baselines import graph
+from training.baselines.graph import Normal, node
+from training.history.data import History
+
+FLOOR = 1e-3  # of the largest eigenvalue
+LEAST = 1e-4  # squared spreads; where every sensor was constant
+CHUNK = 4096  # windows held as float64 at a time
+
+
+def last_rows(window: int, channels: int) -> int:
+    """Return how many of a window's newest rows are looked at: with many sensors few rows say enough."""
+    return max(1, round(window / math.sqrt(channels)))
+
+
+def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
+    """Write the model of these series' normal rows; `seed` is of no account.
+
+    score: the Mahalanobis distance. channel_score: each channel's share of its square. Raises DataError where there
+    are fewer than four windows of rows.
+    """
+    normal = Normal.of(series, window)
+    channels = len(normal.mean)
+    rows = last_rows(window, channels)
+    centre, whiten = whitener(normal, rows)
+    nodes, constants = graph.normalised(normal)
+    nodes += [
+        node("Slice", "normalised from to along", "newest"),
+        node("Flatten", "newest", "flat", axis=1),
+        node("Sub", "flat centre", "apart"),
+        node("MatMul", "apart whiten", "white"),
+        node("Mul", "white white", "squares"),
+        node("ReduceSum", "squares along", "square", keepdims=0),
+        node("Sqrt", "square", "score"),
+        node("MatMul", "white whiten_back", "pull"),
+        node("Mul", "apart pull", "shares"),
+        node("MatMul", "shares of_channel", "channel_score"),
+    ]
+    constants |= {
+        "from": np.array([window - rows]),
+        "to": np.array([window]),
+        "along": np.array([1]),
+        "centre": centre.astype(np.float32),
+        "whiten": whiten.astype(np.float32),
+        "whiten_back": np.ascontiguousarray(whiten.T, np.float32),
+        "of_channel": np.tile(np.eye(channels, dtype=np.float32), (rows, 1)),
+    }
+    size = rows * channels
+    graph.write(
+        file,
+        graph.model_of("whitening", window, channels, nodes, constants, by_channel=True),
+        normal,
+        series,
+        name=file.stem[:128],
+        window=window,
+        head="whitening",
+        parameters=size * (size + 1) + 2 * channels,
+        macs=2 * size * size + size * channels,
+        receptive_field=rows,
+    )
+
+
+def whitener(normal: Normal, rows: int) -> tuple[F64, F64]:
+    """Return (centre, whiten), (D,) and (D, D) with D = rows x C: |(v - centre) @ whiten| is the distance of v."""
+    size = rows * len(normal.mean)
+    count, total, products = 0, np.zeros(size), np.zeros((size, size))
+    for part in normal.fit:
+        flat = graph.windows(normal.normalise(part), rows)
+        for n in range(0, len(flat), CHUNK):
+            chunk = flat[n : n + CHUNK].reshape(-1, size).astype(np.float64)
+            count += len(chunk)
+            total += chunk.sum(axis=0)
+            products += chunk.T @ chunk
+    centre = total / count
+    values, vectors = np.linalg.eigh(products / count - np.outer(centre, centre))
+    values = np.maximum(values, max(FLOOR * values[-1], LEAST))
+    return centre, vectors / np.sqrt(values)
