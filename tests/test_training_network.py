@@ -75,10 +75,9 @@ def test_extreme_but_finite_values_stay_finite():
     assert np.isfinite(np.asarray(WindowNormaliser()(x * np.float32(1e-38)))).all()
 
 
-def test_the_score_at_temperature_one_is_minus_log_p_normal_without_a_ceiling(monkeypatch):
+def test_the_score_at_temperature_one_is_minus_log_p_normal_without_a_ceiling():
     from training.network import heads
 
-    monkeypatch.setattr(heads, "TEMPERATURE", 1.0)
     logits = np.random.default_rng(0).normal(0, 6, (200, 5))
     logits[0] = [-400, 400, 0, 0, 0]
     exact = np.logaddexp.reduce(logits, axis=1)[:, None] - logits
@@ -93,7 +92,8 @@ def test_the_score_orders_windows_as_the_probability_does():
 
     logits = np.random.default_rng(1).normal(0, 3, (300, 4)).astype(np.float32)
     normal = np.exp(logits[:, 0]) / np.exp(logits).sum(axis=1)
-    assert (np.argsort(np.asarray(heads.score(logits, 0))) == np.argsort(-normal)).all()
+    for temperature in (1.0, heads.TEMPERATURE):
+        assert (np.argsort(np.asarray(heads.score(logits, 0, temperature))) == np.argsort(-normal)).all()
 
 
 def card(**changes):

@@ -82,11 +82,13 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
         back.append(rows[cut:])
     total = sum(map(len, kept))
     rng = np.random.default_rng([settings.seed, 9])
+    normaliser = heads.FitNormaliser.of(np.concatenate(kept))
+    known = examples.Known(normaliser.mean, normaliser.sd)
     parts, checks = [], []
     for rows in kept:
         share = max(8, round(settings.windows / 2 * len(rows) / total))
-        parts.append(examples.draw(rows, window, share, share, rng))
-        checks.append(examples.draw(rows, window, share // 8, share // 8, rng))
+        parts.append(examples.draw(rows, window, share, share, rng, known=known))
+        checks.append(examples.draw(rows, window, share // 8, share // 8, rng, known=known))
     times = [one.t[: one.train_end] for one in used]
     about = {
         "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
@@ -95,7 +97,6 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
         "start": float(min(t[0] for t in times)),
         "end": float(max(t[-1] for t in times)),
     }
-    normaliser = heads.FitNormaliser.of(np.concatenate(kept))
     held = [rows for rows in back if len(rows) >= window]
     train, check = examples.join(parts), examples.join(checks)
     interval = float(np.median([one.interval_s for one in used]))
@@ -129,7 +130,9 @@ def _fit(
     fitted = loop.fit(
         network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, say=say, seed=settings.seed
     )
-    run = export.graph(network, normaliser, normal)
+    any_sensor = isinstance(normaliser, heads.WindowNormaliser)
+    temperature = heads.TEMPERATURE if any_sensor else 1.0
+    run = export.graph(network, normaliser, normal, temperature)
     guessed = loop.classes(network, normaliser, check.x)
     metrics = {"check": judge.report(check.y, guessed, names), "epochs": len(fitted.history), "best": fitted.best + 1}
     segments = [export.scores(run, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held]
@@ -143,11 +146,15 @@ def _fit(
         "head": "faults",
         "classes": names,
         "normal_class": NORMAL,
-        "calibration": {"hop": 1, "segments": _newest(segments), "noise_floor": heads.NOISE_FLOOR},
+        "calibration": {
+            "hop": 1,
+            "segments": _newest(segments),
+            "noise_floor": heads.NOISE_FLOOR if any_sensor else 0.0,
+        },
         "parameters": cost.parameters,
         "macs": cost.macs,
         "receptive_field": cost.receptive_field,
-        "training": {**about, "seed": settings.seed, "temperature": heads.TEMPERATURE},
+        "training": {**about, "seed": settings.seed, "temperature": temperature},
         "metrics": metrics,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -22,7 +22,7 @@ from training.network import heads
 OPSET = 17  # ONNX Runtime 1.22, our oldest, runs up to 23; 17 is what tf2onnx is tested with most
 
 
-def graph(network: Any, normaliser: heads.Normaliser, normal: int) -> Any:
+def graph(network: Any, normaliser: heads.Normaliser, normal: int, temperature: float = 1.0) -> Any:
     """Return the whole graph as a tf.function: raw windows (N, W, C) -> {"score", "class_probability"}."""
     import keras
     import tensorflow as tf
@@ -33,7 +33,7 @@ def graph(network: Any, normaliser: heads.Normaliser, normal: int) -> Any:
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="window")])  # type: ignore[untyped-decorator]
     def run(window: Any) -> dict[str, Any]:
         logits = logits_of(normaliser(window), training=False)
-        return {"score": heads.score(logits, normal), "class_probability": tf.nn.softmax(logits)}
+        return {"score": heads.score(logits, normal, temperature), "class_probability": tf.nn.softmax(logits)}
 
     return run
 
