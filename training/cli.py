@@ -59,12 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet file, or a folder of them")
     one.add_argument("--time", metavar="NAME", help="the column of time stamps; default: timestamp, time, ts, ...")
     one.add_argument("--columns", metavar="A,B", help="the sensors; default: all other columns")
-    one.add_argument("--layout", choices=("wide", "long"), help="a column per sensor, or sensor, time and value in each row")
+    one.add_argument(
+        "--layout", choices=("wide", "long"), help="a column per sensor, or sensor, time, value in each row"
+    )
     one.add_argument("--label", metavar="NAME", help="a column of classes; default: anomaly (0/1), where there is one")
     one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
     one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
     one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
-    one.add_argument("--windows", metavar="N,N", default="64,256,1024", help="window sizes to count; default 64,256,1024")
+    one.add_argument("--windows", metavar="N,N", default="64,256,1024", help="sizes to count; default 64,256,1024")
     one.add_argument("--json", metavar="FILE", type=Path, help="write the report there too")
     one.add_argument("--html", metavar="FILE", type=Path, help="write a page with a chart of every sensor there too")
     one.set_defaults(run=_inspect)
@@ -154,7 +156,7 @@ def _simulate(args: argparse.Namespace) -> int:
 
 def _inspect(args: argparse.Namespace) -> int:
     from training.history import findings, inspection, reading
-    from training.judge import ingestion
+    from training.judge import ingestion, terminal
 
     sizes = sorted({int(size) for size in args.windows.split(",") if size.strip().isdecimal() and int(size) > 1})
     if len(sizes) != len(args.windows.split(",")):
@@ -166,21 +168,22 @@ def _inspect(args: argparse.Namespace) -> int:
     found = [inspection.inspect(one, sizes) for one in reading.read(args.data, options)]
     told = findings.findings(found, args.label is not None)
     title = str(args.data)
-    forms = (
-        (args.json, lambda: json.dumps(ingestion.data(title, found, told), indent=2) + "\n"),
-        (args.html, lambda: ingestion.page(title, found, told)),
-    )
-    for file, form in forms:
-        if file is not None:
-            try:
-                file.write_text(form(), encoding="utf-8")
-            except OSError as error:
-                raise ConfigError.one(str(file), error.strerror or str(error), "a file that can be written") from None
-    print(ingestion.text(title, found, told, shutil.get_terminal_size((100, 24)).columns))
+    if args.json is not None:
+        _write(args.json, json.dumps(ingestion.data(title, found, told), indent=2) + "\n")
+    if args.html is not None:
+        _write(args.html, ingestion.page(title, found, told))
+    print(terminal.text(title, found, told, shutil.get_terminal_size((100, 24)).columns))
     blocking = [one for one in told if one.level == "blocks"]
     for finding in blocking:
         print(f"anomalyd-train: {finding}", file=sys.stderr)
     return 2 if blocking else 0
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError.one(str(file), error.strerror or str(error), "a file that can be written") from None
 
 
 def _fit(args: argparse.Namespace) -> int:

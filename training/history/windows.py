@@ -24,8 +24,12 @@ FILLED_INTERVALS = 5  # the daemon's default for gap.limit_s, in intervals
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """The rows a ring would get. t (N,), values (N, C) finite; label (N,) int8 or None; row (N,): its row in the series,
-    of a filled one the row after the gap; real (N,): measured, not filled; restart (N,): a window starts anew here."""
+    """The rows a ring would get.
+
+    t (N,); values (N, C), finite; label (N,) int8 or None. row (N,): its row in the series, of a filled one the row
+    after the gap. real (N,): measured, not filled. restart (N,): a window starts anew here. dropped: rows by reason,
+    as the daemon counts them; those with a value missing are "not-finite".
+    """
 
     t: F64
     values: F32
@@ -33,7 +37,7 @@ class Laid:
     row: I64
     real: Bool
     restart: Bool
-    dropped: dict[str, int]  # by reason, as the daemon counts them; "not-finite" are rows with a value missing
+    dropped: dict[str, int]
 
 
 def lay(
