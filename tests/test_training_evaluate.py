@@ -11,7 +11,7 @@ from daemon.demo.faults import Fault
 from daemon.errors import ConfigError
 from training import cli
 from training.history import data, simulate
-from training.judge import classes, evaluate, scoring, shows
+from training.judge import classes, evaluate, replayed, scoring, shows
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,15 @@ def plant():
 
 def test_replayed_scores_are_those_of_the_windows_in_time_order(model, plant):
     values = np.column_stack([one.values for one in plant[:2]])
-    raw, score, on = evaluate.replay(model, values, hop=4)
+    asset = data.History("asset", ("a", "b"), plant[0].t, values, plant[0].anomaly, 0.02, 960)
+    got = replayed.over(model, asset, hop=4)
     cut = np.lib.stride_tricks.sliding_window_view(values, 64, axis=0)[::4]
-    assert raw.shape == score.shape == on.shape == (2, len(cut))
+    assert got.raw.shape == got.score.shape == got.on.shape == (2, len(values))
+    assert np.isnan(got.raw[:, :63]).all()
     for ring in (0, 1):
-        assert np.allclose(raw[ring], model.run(np.ascontiguousarray(cut[:, ring, :, None])).score, atol=1e-5)
+        expected = model.run(np.ascontiguousarray(cut[:, ring, :, None])).score
+        assert np.allclose(got.raw[ring, 63::4], expected, atol=1e-5)
+        assert np.array_equal(got.raw[ring, 64::4], got.raw[ring, 63:-1:4])  # between two windows the last one holds
 
 
 def test_a_model_of_one_channel_watches_each_sensor_of_an_asset_and_any_alarm_counts(model, plant):
@@ -52,16 +56,21 @@ def test_faults_of_a_simulated_pack_are_ranked_far_above_chance(model, plant):
     assert summary["event_recall"] == 1.0
 
 
-def test_rows_before_the_first_score_take_the_minimum(model, plant):
-    got = evaluate._per_row(np.array([3.0, np.nan, 1.0, -np.inf]), 7, 4)
-    assert got.tolist() == [1, 1, 1, 3, 1, 1, 1]
+def test_a_row_without_a_score_ranks_lowest(model, plant):
+    fault = next(one for one in plant if one.anomaly.any())
+    whole = evaluate.series(model, fault)
+    heard = replayed.over(model, fault)
+    heard.raw[0, :960] = np.nan
+    assert evaluate.judge(heard, fault, 64) == whole  # rows before train_end do not count
+    heard.raw[0] = np.where(fault.anomaly, np.nan, heard.raw[0])
+    assert evaluate.judge(heard, fault, 64).vus_pr < whole.vus_pr
 
 
-def test_a_series_whose_columns_are_not_the_models_is_refused(model):
+def test_a_series_whose_columns_are_not_the_models_is_refused(model, plant):
     two = copy.copy(model)
     two.card = msgspec.structs.replace(model.card, channels=["a", "b"])
     with pytest.raises(ConfigError, match="the model's 2 channels"):
-        evaluate.replay(two, np.zeros((200, 3), np.float32))
+        evaluate.series(two, plant[0])
 
 
 def test_the_command_judges_a_pack_and_prints_it_as_json(tmp_path, plant, capsys):
