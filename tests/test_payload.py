@@ -128,7 +128,19 @@ def test_a_single_time_is_that_of_the_last_value():
 
 
 def test_of_two_equal_keys_the_last_one_counts():
-    assert of_json(**VALUE).decode(b'{"v": 1, "v": 2}').values.tolist() == [[2.0]]
+    for payload in (b'{"v": 1, "v": 2}', b'{"v": "x", "v": 2}', b'{"v": 1, "\\u0076": 2}'):
+        assert of_json(**VALUE).decode(payload).values.tolist() == [[2.0]]
+        assert of_json(**VALUE).decode_all([payload] * 2)[0].values.tolist() == [[2.0]] * 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b'"unit": "\xb0C"', b'"n": 1e999', b'"n": ' + b"9" * 400, b'"a": {"v": true}', b'"a": [[[{}]]]', b'"v2": null'],
+)
+def test_what_stands_in_fields_that_nobody_named_does_not_matter(more):
+    payload = b'{"v": 1.5, "ts": 7, ' + more + b"}"
+    assert told(of_json(**TIMED).decode(payload)) == [[(7.0, [1.5])]]
+    assert told(of_json(**TIMED).decode_all([payload] * 3)[0]) == [[(7.0, [1.5])]] * 3
 
 
 @pytest.mark.parametrize(
@@ -137,7 +149,8 @@ def test_of_two_equal_keys_the_last_one_counts():
         (VALUE, b"[", "not-json"),
         (VALUE, b'{"v": 1} x', "not-json"),
         (VALUE, b'{"v": NaN}', "not-json"),
-        (VALUE, b'{"v": 1, "x": "\xff"}', "not-json"),
+        (VALUE, b'{"v": 1, "x": "\xff}', "not-json"),
+        ({"value": "\u00fc"}, b'{"\xfc": 1}', "not-json"),
         (VALUE, b"[" * 100_000, "not-json"),
         (VALUE, b'{"v":' * 100_000, "not-json"),
         (VALUE, b"[" * 50_000 + b"]" * 50_000, "not-json"),
@@ -331,6 +344,10 @@ FORMS = [
     of_json(**TIMED, time_unit="ns"),
     of_json(**TIMED, time_unit="iso"),
     of_json(2, channels=["v", "a.0"], time="ts"),
+    of_json(2, channels=["a.v", "v"], time="a.ts"),
+    of_json(value='"', time="ts"),
+    of_json(2, **STAMPED, time_unit="us"),
+    of_json(**CLOCKED, time_unit="iso"),
     of_json(**ROWS),
     of_json(2, **ROWS),
     of_json(interval_s=1.0, **STAMPED),
@@ -400,11 +417,13 @@ def test_many_messages_give_what_each_gives_alone(form, payloads):
     assert [(index, str(error)) for index, error in bad] == refused
 
 
-def test_a_drain_larger_than_a_bulk_keeps_its_order(monkeypatch):
+@pytest.mark.parametrize(("path", "shape"), [("v", b'{"v": %s}'), ("v.0", b'{"v": [%s]}')])
+def test_a_drain_larger_than_a_bulk_keeps_its_order(monkeypatch, path, shape):
     monkeypatch.setattr(rows_module, "BULK_BYTES", 50)
-    rows, bad = number().decode_all([b"%d" % n for n in range(100)] + [b"x"] + [b"7" * 30] * 3)
+    payloads = [shape % (b"%d" % n) for n in range(100)] + [b"x"] + [shape % (b"7" * 30)] * 3 + [b"y"]
+    rows, bad = of_json(value=path).decode_all(payloads)
     assert rows.values.ravel().tolist() == [*range(100), *[np.float32(float("7" * 30))] * 3]
-    assert [index for index, _ in bad] == [100]
+    assert [index for index, _ in bad] == [100, 104]
 
 
 @QUICK

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from daemon.config import BinaryPayload
+from daemon.core.records import F32, F64, I64
 from daemon.errors import BadMessage
-from daemon.wire.payload.rows import Rows, finite, sift, untimed
+from daemon.wire.payload.rows import Decoded, Rows, all_of, finite, in_two_steps, narrow, one_by_one, untimed
 
 
 class Binary:
@@ -32,23 +33,33 @@ class Binary:
             )
         if len(payload) // self._row_bytes > self._max_rows:
             raise BadMessage("too-many-rows", f"got {len(payload) // self._row_bytes}, expected <= {self._max_rows}")
-        return untimed(self._values(payload))
+        return untimed(finite(self._scaled(payload)))
 
-    def decode_all(self, payloads: Sequence[bytes]) -> tuple[Rows, list[tuple[int, BadMessage]]]:
+    def decode_all(self, payloads: Sequence[bytes]) -> Decoded:
         """Return the rows of all payloads and (index, why) of the refused ones."""
-        return sift(self._bulk, self.decode, payloads, self._channels)
+        return in_two_steps(self._fast, self._slow, payloads)
 
-    def _bulk(self, payloads: Sequence[bytes]) -> Rows:
-        count, rest = np.divmod(np.fromiter(map(len, payloads), np.int64, len(payloads)), self._row_bytes)
-        # Whole rows only, so that joined blocks cannot shift values from one message into the next.
-        if rest.any() or not count.all() or count.max() > self._max_rows:
-            raise BadMessage("bad-length", "one of several")
-        values = self._values(b"".join(payloads))
-        return Rows(count.astype(np.int32), untimed(values).t, values)
+    def _slow(self, payloads: Sequence[bytes]) -> Decoded:
+        return one_by_one(self.decode, payloads, self._channels)
 
-    def _values(self, block: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _fast(self, payloads: Sequence[bytes]) -> tuple[Rows, I64]:
+        """Return the rows of the good blocks, and the places of the rest.
+
+        Whole blocks of whole rows are joined, so no value can shift from one message into the next.
+        """
+        sizes, rest = np.divmod(np.fromiter(map(len, payloads), np.int64, len(payloads)), self._row_bytes)
+        good = (rest == 0) & (sizes > 0) & (sizes <= self._max_rows)
+        while True:
+            some = payloads if good.all() else [payloads[at] for at in np.flatnonzero(good).tolist()]
+            values, fine = narrow(self._scaled(bytearray().join(some)))
+            kept = all_of(fine, sizes[good])
+            if kept.all():
+                return untimed(values, np.where(good, sizes, 0).astype(np.int32)), np.flatnonzero(~good)
+            good[np.flatnonzero(good)[~kept]] = False
+
+    def _scaled(self, block: bytes | bytearray) -> F32 | F64:
         raw = np.frombuffer(block, self._kind).reshape(-1, self._channels)
         if self._scale == 1.0 and self._offset == 0.0:
-            return finite(raw)
+            return raw
         with np.errstate(over="ignore", invalid="ignore"):
-            return finite(raw.astype(np.float64) * self._scale + self._offset)
+            return raw.astype(np.float64) * self._scale + self._offset

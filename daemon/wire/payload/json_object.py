@@ -15,11 +15,15 @@ from daemon.core.records import F64, I32
 from daemon.errors import BadMessage
 from daemon.wire.payload import times
 from daemon.wire.payload.fields import Field
-from daemon.wire.payload.rows import NUMBERS, Rows, floats, sift, told
+from daemon.wire.payload.rows import NUMBERS, Decoded, Rows, floats, in_two_steps, joined, pieces, sift, told
+from daemon.wire.payload.typed import Typed
 
 
 class JsonObject:
     """Decodes what JsonPayload describes. Of two equal keys in an object the last one counts.
+
+    What has the expected types is read by Typed. What has not, arrays of objects among it, is parsed whole and looked
+    at field by field: there a refusal finds its reason. What stands in fields that nobody named does not matter.
 
     Each message is parsed by itself: joined, a payload such as `1,2` would move the values of those behind it.
     interval_s places the earlier rows of a block whose single time is that of its last row.
@@ -33,6 +37,10 @@ class JsonObject:
         self._unit = settings.time_unit
         self._channels, self._max_rows, self._interval_s = channels, max_rows, interval_s
         self._parse = msgspec.json.Decoder().decode
+        try:
+            self._typed: Typed | None = Typed(settings, channels, max_rows, interval_s)
+        except ValueError:
+            self._typed = None
 
     def decode(self, payload: bytes) -> Rows:
         """Return the payload's rows.
@@ -40,11 +48,29 @@ class JsonObject:
         Raises BadMessage: empty, not-json, missing-field, wrong-type, not-finite, bad-time, channel-count,
         too-many-rows.
         """
+        if self._typed is not None:
+            rows, left = self._typed.decode([payload])
+            if not len(left):
+                return rows
+        return self._decode(payload)
+
+    def _decode(self, payload: bytes) -> Rows:
         return self._rows([self._document(payload)])
 
-    def decode_all(self, payloads: Sequence[bytes]) -> tuple[Rows, list[tuple[int, BadMessage]]]:
+    def decode_all(self, payloads: Sequence[bytes]) -> Decoded:
         """Return the rows of all payloads and (index, why) of the refused ones."""
-        return sift(self._bulk, self.decode, payloads, self._channels)
+        if self._typed is None:
+            return self._sift(payloads)
+        parts: list[Rows] = []
+        bad: list[tuple[int, BadMessage]] = []
+        for start, stop in pieces(payloads):
+            rows, wrong = in_two_steps(self._typed.decode, self._sift, payloads[start:stop])
+            parts.append(rows)
+            bad += [(start + at, error) for at, error in wrong]
+        return joined(parts, self._channels), bad
+
+    def _sift(self, payloads: Sequence[bytes]) -> Decoded:
+        return sift(self._bulk, self._decode, payloads, self._channels)
 
     def _bulk(self, payloads: Sequence[bytes]) -> Rows:
         try:

@@ -27,6 +27,8 @@ def epoch_s(stamps: Sequence[Any], unit: Unit = None) -> F64:
     offset is UTC; digits beyond microseconds are dropped.
     Raises BadMessage: bad-time where one is neither or outside [0, 1e11) s; the detail then guesses at the unit.
     """
+    if not len(stamps):
+        return np.empty(0)
     kinds = set(map(type, stamps))
     if unit != "iso" and kinds <= NUMBERS:
         return _in_range(stamps, unit)
@@ -36,6 +38,31 @@ def epoch_s(stamps: Sequence[Any], unit: Unit = None) -> F64:
         return np.concatenate([epoch_s([stamp], unit) for stamp in stamps])
     expected = {None: "seconds or ISO 8601 text", "iso": "ISO 8601 text"}.get(unit, f"a number in {unit}")
     raise BadMessage("bad-time", f"got {told(stamps[0])}, expected {expected}")
+
+
+def epoch_s_or_nan(stamps: Sequence[Any], unit: Unit = None) -> F64:
+    """Return what `epoch_s` does, and NaN for each stamp that it would refuse."""
+    if unit != "iso" and set(map(type, stamps)) <= NUMBERS:
+        try:
+            t = _seconds(stamps, unit)
+        except OverflowError:
+            pass
+        else:
+            return np.where((t >= 0) & (t < LATEST_S), t, np.nan)
+    return np.array([_one_or_nan(stamp, unit) for stamp in stamps], np.float64)
+
+
+def _one_or_nan(stamp: Any, unit: Unit) -> float:
+    try:
+        if type(stamp) in NUMBERS and unit != "iso":
+            t = float(stamp / _PER_SECOND.get(unit or "s", 1))
+        elif type(stamp) is str and unit in (None, "iso"):
+            t = iso_s(stamp)
+        else:
+            return np.nan
+    except (OverflowError, BadMessage):
+        return np.nan
+    return t if 0 <= t < LATEST_S else np.nan
 
 
 def iso_s(text: str) -> float:
@@ -53,11 +80,17 @@ def iso_s(text: str) -> float:
     return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
 
 
+def _seconds(stamps: Sequence[float], unit: Unit) -> F64:
+    """Return numbers in their unit as seconds. Raises OverflowError."""
+    per_second = _PER_SECOND.get(unit or "s", 1)
+    # Python divides whole numbers exactly and then rounds; a float64 of nanoseconds would have lost 128 of them.
+    return np.array(stamps if per_second == 1 else [stamp / per_second for stamp in stamps], np.float64)
+
+
 def _in_range(stamps: Sequence[float], unit: Unit) -> F64:
     per_second = _PER_SECOND.get(unit or "s", 1)
     try:
-        # Python divides whole numbers exactly and then rounds; a float64 of nanoseconds would have lost 128 of them.
-        t = np.array(stamps if per_second == 1 else [stamp / per_second for stamp in stamps], np.float64)
+        t = _seconds(stamps, unit)
     except OverflowError:
         t = np.array([np.inf])
     good = (t >= 0) & (t < LATEST_S)
