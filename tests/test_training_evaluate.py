@@ -1,10 +1,14 @@
 import copy
+import csv
 import json
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from daemon import cli as daemon_cli
 from daemon import shipped
 from daemon.core.model import Model
 from daemon.demo.faults import Fault
@@ -35,6 +39,53 @@ def test_replayed_scores_are_those_of_the_windows_in_time_order(model, plant):
         expected = model.run(np.ascontiguousarray(cut[:, ring, :, None])).score
         assert np.allclose(got.raw[ring, 63::4], expected, atol=1e-5)
         assert np.array_equal(got.raw[ring, 64::4], got.raw[ring, 63:-1:4])  # between two windows the last one holds
+
+
+def test_what_is_judged_is_what_anomalyd_replay_says_of_the_same_file(tmp_path, model, plant):
+    values = np.column_stack([one.values for one in plant[:2]])
+    t = plant[0].t.copy()
+    t[500] = t[499]  # a duplicate
+    t[900:910] -= 3.0  # late ones
+    asset = data.History("asset.csv", ("a", "b"), t, values, plant[0].anomaly, 0.02, 960)
+    data.write(tmp_path / "line", [asset])
+    file, out = tmp_path / "line" / "asset.csv", tmp_path / "scores.csv"
+    words = ["replay", str(file), "--model", "any-sensor-64", "--hop", "1", "--out", str(out)]
+    assert daemon_cli.main(words) == 0
+    (read,) = data.read(tmp_path / "line")
+    got = replayed.over(model, read)
+    assert got.sensors == ("asset/a", "asset/b")
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    assert len(lines) == got.windows == 2 * (2400 - 63 - 11)
+    dropped = {500, *range(900, 910)}
+    for ring, sensor in enumerate(got.sensors):
+        mine = [line for line in lines if line["sensor"] == sensor]
+        kept = [row for row in range(2400) if row not in dropped][63:]
+        assert [float(line["timestamp"]) for line in mine] == t[kept].tolist()
+        score = [float(line["score"] or "nan") for line in mine]
+        assert got.score[ring, kept] == pytest.approx(score, rel=1e-4, abs=1e-5, nan_ok=True)
+        assert got.raw[ring, kept] == pytest.approx([float(line["raw"]) for line in mine], rel=1e-5, abs=1e-5)
+        assert got.on[ring, kept].tolist() == [line["alarm"] == "1" for line in mine]
+        for row in dropped:  # nothing newer was scored there
+            assert got.raw[ring, row] == got.raw[ring, row - 1]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from([-40.0, -1.0, 0.0, 1.0, 1.0, 1.0]), min_size=70, max_size=200))
+def test_whatever_the_stamps_each_score_stands_at_a_row_of_its_own_time(model, steps):
+    t = np.cumsum(steps)
+    values = np.arange(len(t), dtype=np.float32)[:, None] ** 1.5
+    got = replayed.over(model, data.History("x", ("a",), t, values, np.zeros(len(t), bool), 1.0, 0))
+    ends = np.concatenate([np.zeros(0), *(part.t for part in got.parts)])
+    changed = np.flatnonzero(~np.isnan(got.raw[0]))
+    assert len(changed) == 0 if not len(ends) else t[changed[0]] == ends[0]
+    if len(ends):
+        assert got.raw[0, -1] == np.concatenate([part.raw for part in got.parts])[-1]
+
+
+def test_a_labelled_file_is_judged_as_a_whole(tmp_path, model, plant):
+    fault = next(one for one in plant if one.anomaly.any())
+    data.write(tmp_path, [fault])
+    assert evaluate.pack(model, tmp_path / fault.name)["events"] == 1
 
 
 def test_a_model_of_one_channel_watches_each_sensor_of_an_asset_and_any_alarm_counts(model, plant):

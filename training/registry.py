@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ class Recipe:
     """One way to a model.
 
     window: in rows, unless another is asked for. seeded: whether the seed matters. fit: (series, window, seed, file)
-    writes the model of these series' fitting rows; None where the model is there already.
+    writes the model of these series' fitting rows; None where the model is there already. needs: libraries that are
+    imported only then.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Recipe:
     window: int
     seeded: bool = False
     fit: Fit | None = None
+    needs: tuple[str, ...] = ()
 
 
 def _whitening(series: Sequence[History], window: int, seed: int, file: Path) -> None:
@@ -54,15 +57,18 @@ RECIPES = {
     one.name: one
     for one in (
         Recipe("shipped", f"the shipped model {SHIPPED}, as it is", 64),
-        Recipe("whitening", "joint whitening, closed form", 64, fit=_whitening),
-        Recipe("knn", "mean distance to the 3 nearest of at most 500 normal windows", 64, True, _knn),
-        Recipe("faults-small", "what `fit` does: a small Conv1D on injected faults", 64, True, _faults_small),
+        Recipe("whitening", "joint whitening, closed form", 64, fit=_whitening, needs=("onnx",)),
+        Recipe("knn", "mean distance to the 3 nearest of at most 500 normal windows", 64, True, _knn, ("onnx",)),
+        Recipe("faults-small", "what `fit` does: preset small", 64, True, _faults_small, ("tensorflow", "tf2onnx")),
     )
 }
 
 
 def recipe_named(name: str) -> Recipe:
-    """Return a recipe. Raises ConfigError naming the known ones."""
+    """Return a recipe. Raises ConfigError naming the known ones, or the library that it lacks."""
     if name not in RECIPES:
         raise ConfigError.one("--recipe", name, f"one of {', '.join(RECIPES)}")
+    for library in RECIPES[name].needs:
+        if importlib.util.find_spec(library) is None:
+            raise ConfigError.one("--recipe", f"{name}, but no {library}", "pip install 'anomalyd[training]'")
     return RECIPES[name]

@@ -171,7 +171,7 @@ def _fit(job: Fitting) -> Made:
     window = min(job.window, rows // 4)
     notes = [f"window {job.window} shrunk to {window}: {rows} fitting rows"] if window < job.window else []
     for name in dict.fromkeys([job.recipe, STAND_IN]):
-        fit = registry.recipe_named(name).fit
+        fit = registry.RECIPES[name].fit
         if fit is None:
             return Made(shipped.resolve(registry.SHIPPED), 0.0, "")
         if window < LEAST_WINDOW:

@@ -80,12 +80,15 @@ def write(file: Path, rows: Iterable[Row]) -> None:
     known = sorted(rows, key=lambda row: (row.pack, row.recipe, row.seed, row.file))
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as out:
-        table = csv.writer(out, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for row in [*known, *means(known)]:
-            table.writerow("" if cell is None else cell for cell in astuple(row))
-    os.replace(part, file)
+    try:
+        with part.open("w", newline="", encoding="utf-8") as out:
+            table = csv.writer(out, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for row in [*known, *means(known)]:
+                table.writerow("" if cell is None else cell for cell in astuple(row))
+        os.replace(part, file)
+    finally:  # also when interrupted
+        part.unlink(missing_ok=True)
 
 
 def means(rows: Iterable[Row]) -> list[Row]:
