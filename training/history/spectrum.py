@@ -14,7 +14,7 @@ from daemon.core.records import F32, F64
 
 MOST_ROWS = 1 << 18  # the newest rows of a longer signal
 MOST_CANDIDATES = 12
-LEAST_CYCLES = 3.0  # of a period, in the signal
+LEAST_CYCLES = 4.0  # of a period, in the signal: a random walk often has three
 #: A peak has this many times the median power around it: white noise reaches ln(n)/ln 2, that is 17 at 2e5 rows.
 PROMINENT = 25.0
 NEIGHBOURS = 24  # bins on each side
@@ -52,7 +52,7 @@ def periods(signal: F32 | F64, most: int = 3) -> list[Period]:
     for peak in _peaks(power):
         frequency = _refined(power, peak) / n
         height = _hill(correlation, 1 / frequency)
-        if height is not None:
+        if height is not None and frequency * n >= LEAST_CYCLES - 0.25:
             confirmed.append([frequency, float(power[max(peak - 2, 1) : peak + 3].sum()), height])
     found = _merge(confirmed)
     found.sort(key=lambda one: -one[1])
@@ -63,7 +63,7 @@ def _peaks(power: F64) -> list[int]:
     """Return the bins that stand out of their neighbourhood, strongest first."""
     inner = power[1:-1]
     tops = np.flatnonzero((inner > power[:-2]) & (inner >= power[2:])) + 1
-    tops = tops[tops >= LEAST_CYCLES]
+    tops = tops[tops >= LEAST_CYCLES - 0.5]
     strongest = tops[np.argsort(power[tops])[::-1]][: 4 * MOST_CANDIDATES]
     found = []
     for top in strongest.tolist():

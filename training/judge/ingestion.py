@@ -74,13 +74,12 @@ def page(title: str, found: Sequence[Inspection], told: Sequence[Finding]) -> st
     """Return the report as a self-contained HTML page, with a chart of every sensor."""
     blocked = any(one.level == "blocks" for one in told)
     sizes = [f"{w.window} {what}" for w in found[0].windows for what in ("raw", "kept", "fit")]
-    heads = ("series", "role", *TIMING, *sizes, "fit rows", "labelled")
-    rows = [(o.series.name, o.series.role, *timing(o), *_windows(o), f"{o.fit_rows:,}", _labelled(o)) for o in found]
+    times = [(one.series.name, one.series.role, *timing(one)) for one in found]
+    counts = [(one.series.name, f"{one.fit_rows:,}", *_windows(one), *_labelled(one)) for one in found]
     told_rows = [
         (report.badge(one.level), one.says, one.remedy, one.place, _in_small(one.file), len(one.cases) or "")
         for one in told
     ]
-    shown = sum(len(one.sensors) for one in found) <= 60
     return report.page(
         f"Ingestion report: {title}",
         [
@@ -90,33 +89,50 @@ def page(title: str, found: Sequence[Inspection], told: Sequence[Finding]) -> st
                 "What was found",
                 report.table(("", "what", "what to do", "first at", "in", "cases"), told_rows, (0, 1, 2, 3, 4)),
             ),
+            report.section("Time", report.table(("series", "role", *TIMING), times, (0, 1))),
             report.section(
-                "Series", report.table(heads, rows, (0, 1)), report.paragraph(_SERIES_NOTE, kind="where")
+                "Windows",
+                report.table(("series", "fit rows", *sizes, "labelled", "events"), counts),
+                report.paragraph(_SERIES_NOTE, kind="where"),
             ),
             report.section(
                 "Sensors",
                 report.paragraph(_SENSOR_NOTE, kind="where"),
-                *(_detail(one, shown or place == 0) for place, one in enumerate(found)),
+                *_charts(found),
             ),
         ],
     )  # fmt: skip
 
 
-def _detail(one: Inspection, shown: bool) -> Html:
-    """Return the sensors of one series, each with its chart."""
-    series, when = one.series, one.timing
-    in_order = bool((np.diff(series.t) >= 0).all())
-    at = series.t if in_order else np.arange(len(series.t), dtype=np.float64)
+def _charts(found: Sequence[Inspection]) -> list[Html]:
+    """Return all sensors with their charts: one table, or where series have several sensors, one for each."""
+    heads = ("over time", *FACTS)
+    if all(len(one.sensors) == 1 for one in found):
+        return [report.table(("series", *heads), [(one.series.name, *_rows(one)[0][1:]) for one in found], (0, 1))]
+    shown = sum(len(one.sensors) for one in found) <= 60
+    folded = []
+    for place, one in enumerate(found):
+        about = f"{len(one.series.t):,} rows, {moment(one.timing.start)} to {moment(one.timing.end)}"
+        about += "; drawn in the order of the file, as its stamps go back" if one.timing.backwards else ""
+        table = report.table(("sensor", *heads), _rows(one), (0, 1))
+        folded.append(report.folded(one.series.name, _in_small(about), table, shown=shown or place == 0))
+    return folded
+
+
+def _rows(one: Inspection) -> list[tuple[object, ...]]:
+    """Return name, chart and facts of each sensor of a series."""
+    series, n = one.series, len(one.series.t)
+    at = np.arange(n, dtype=np.float64) if one.timing.backwards else series.t
     labelled = None if series.label is None else series.label != 0
-    fit = np.arange(len(series.t)) < one.fit_rows
-    rows = [
-        (sensor.name, report.trace(at, series.values[:, place], labelled, fit), *facts(sensor, when.interval_s, 3))
+    fit = np.arange(n) < one.fit_rows
+    return [
+        (
+            sensor.name,
+            report.trace(at, series.values[:, place], labelled, fit),
+            *facts(sensor, one.timing.interval_s, 3),
+        )
         for place, sensor in enumerate(one.sensors)
     ]
-    about = f"{len(series.t):,} rows, {moment(when.start)} to {moment(when.end)}"
-    about += "" if in_order else "; drawn in the order of the file, as its stamps go back"
-    heads = ("sensor", "over time", *FACTS)
-    return report.folded(series.name, _in_small(about), report.table(heads, rows, (0, 1)), shown=shown)
 
 
 def _in_small(text: str) -> Html:
@@ -146,8 +162,8 @@ def _windows(one: Inspection) -> list[str]:
     return [f"{number:,}" for w, fit in pairs for number in (w.before, w.after, fit)]
 
 
-def _labelled(one: Inspection) -> str:
-    return "" if one.series.label is None else f"{count(one.labelled_rows, 'row')}, {count(one.events, 'event')}"
+def _labelled(one: Inspection) -> tuple[str, str]:
+    return ("", "") if one.series.label is None else (f"{one.labelled_rows:,}", f"{one.events:,}")
 
 
 FACTS = ("low", "median", "high", "blank", "equal", "at low", "at high", "far", "period")

@@ -27,7 +27,7 @@ section, details { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
 th { font-weight: 600; white-space: nowrap; position: sticky; top: 0; background: Canvas; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td { max-width: 34rem; } td.number, th.number { text-align: right; white-space: nowrap; }
 summary { cursor: pointer; padding: .3rem 0; } summary b { margin-right: .6rem; }
 .badge { border: 1px solid; border-radius: .7em; padding: 0 .6em; font-size: .85em; font-weight: 600; }
 .blocks { color: var(--blocks); } .warns { color: var(--warns); } .notes { color: var(--notes); }
@@ -117,7 +117,7 @@ def trace(
     if len(seen):
         bottom, top = float(low[seen].min()), float(high[seen].max())
         scale = (height - 8) / (top - bottom) if top > bottom else 0.0
-        path, last = [], -2
+        path, last = [], -9
         for x in seen.tolist():
             y0, y1 = height - 6 - (low[x] - bottom) * scale, height - 6 - (high[x] - bottom) * scale
             path.append(f"{'L' if x - last <= 2 else 'M'}{x}.5 {y0:.1f}V{y1 - 0.6:.1f}")
