@@ -1,6 +1,6 @@
 """A fitted network -> one self-describing ONNX file, proved equal to Keras before it is kept.
 
-tf2onnx's and onnx's only door.
+tf2onnx's only door; onnx's other one is training/baselines/graph.py.
 """
 
 from __future__ import annotations
