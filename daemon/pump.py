@@ -148,7 +148,9 @@ class Pump:
         for line in self.lines:
             for alarm in line.pipeline.events():
                 self._publish_alarm(alarm)
-            for change in line.pipeline.changes():
+            # States may fill half of the outbox and wait here for the rest: a million newcomers push no alarm out.
+            room = (self._config.limits.outbox_messages + 1) // 2 - self.broker.outbox_depth
+            for change in line.pipeline.changes(max(room, 0)):
                 self._publish_state(change)
 
     def _publish_state(self, change: SensorState) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from daemon.assembly import build
 from daemon.config import Config
+from daemon.memory import keep_freed
 from daemon.observation import observe, views
 from daemon.pump import Pump
 from daemon.watch.health import Health
@@ -41,6 +42,7 @@ class Service:
 
         Raises ConfigError with everything that is wrong.
         """
+        keep_freed()
         self.config = config
         self.health = Health()
         self.metrics = Metrics()

@@ -21,12 +21,10 @@ def samples(sensor: list[int], t: list[float], values: np.ndarray) -> Samples:
 
 def windows_of(rings: Rings, placed: Placed) -> list[tuple[int, float, list[list[float]]]]:
     out = []
-    passes = rings.passes(placed.sensor, placed.restart)
-    for number in range(int(passes.max(initial=-1)) + 1):
-        part = placed.part(passes == number)
-        due = rings.push(part.sensor, part.values, part.real, part.restart)
-        x = rings.gather(due.sensor, due.end)
-        out += [(int(s), float(part.t[r]), w.tolist()) for s, r, w in zip(due.sensor, due.row, x, strict=True)]
+    for runs in rings.passes(placed.sensor, placed.restart):
+        for due in rings.push(runs, placed.values, placed.real):
+            x = due.gather(slice(None))
+            out += [(int(s), float(placed.t[r]), w.tolist()) for s, r, w in zip(due.sensor, due.row, x, strict=True)]
     return out
 
 
@@ -137,11 +135,11 @@ def test_the_measured_interval_is_the_median_of_the_first_256_differences():
 
 def test_an_evicted_slot_starts_empty():
     rings = Rings(1, 4, 1, 1)
-    slot = np.zeros(4, np.int32)
-    yes, no = np.ones(4, bool), np.zeros(4, bool)
-    assert len(rings.push(slot, np.ones((4, 1), np.float32), yes, no)) == 1
-    rings.reset(np.array([0]))
-    assert len(rings.push(slot[:3], np.ones((3, 1), np.float32), yes[:3], no[:3])) == 0
+    values, real = np.ones((4, 1), np.float32), np.ones(4, bool)
+    for length, due in ((4, 1), (3, 0)):
+        rings.reset(np.array([0]))
+        (runs,) = rings.passes(np.zeros(length, np.int32), np.zeros(length, bool))
+        assert [len(found) for found in rings.push(runs, values, real[:length])] == [due]
 
 
 def test_rings_cost_one_and_a_quarter_windows():

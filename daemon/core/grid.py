@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.core.records import F32, F64, I32, Bool, Samples
+from daemon.core.records import F32, F64, I32, I64, Bool, Samples
+from daemon.core.stretches import take
 
 #: So many late samples in a row, each later than the one before, are a clock that was set back, not stragglers:
 #: the sensor's watermark follows it. Our choice; smaller loses order on a redelivered backlog, larger silences longer.
@@ -84,23 +85,30 @@ class Grid:
 
         latest: stamps beyond it are dropped as "future".
         """
-        order = np.argsort(samples.sensor, kind="stable")
-        sensor, t = samples.sensor[order], samples.t[order]
-        reset = np.zeros(len(order), bool)
+        sensor, t, arrived, values = samples.sensor, samples.t, samples.arrived, samples.values
+        if np.count_nonzero(sensor[1:] < sensor[:-1]):
+            first = _first(sensor)  # messages of many rows are moved whole
+            length = np.diff(first, append=len(sensor))
+            order = np.argsort(sensor[first], kind="stable")
+            sensor, first, length = np.repeat(sensor[first[order]], length[order]), first[order], length[order]
+            t, arrived, values = (take(rows, first, length) for rows in (t, arrived, values))
+        reset = np.zeros(len(sensor), np.bool_)
         if self.timed:
             keep, reset = self._sift(sensor, t, latest)
             if not keep.all():
-                order, sensor, t, reset = order[keep], sensor[keep], t[keep], reset[keep]
+                sensor, t, arrived, values, reset = sensor[keep], t[keep], arrived[keep], values[keep], reset[keep]
         first = _first(sensor)
-        before = np.empty_like(t)
-        before[1:] = t[:-1]
-        before[first] = self.watermark[sensor[first]]
-        before[reset] = np.nan
-        values = samples.values[order]
-        if self.measured_s is None:
-            self._measure(t - before)
-        placed = self._bridge(sensor, t, samples.arrived[order], values, before, first, reset)
-        last = _last(sensor)
+        if self.measured_s is None or (self.timed and self.interval_s):
+            before = np.empty_like(t)
+            before[1:] = t[:-1]
+            before[first] = self.watermark[sensor[first]]
+            before[reset] = np.nan
+            if self.measured_s is None:
+                self._measure(t - before)
+            placed = self._bridge(sensor, t, arrived, values, before, first, reset)
+        else:
+            placed = Placed(sensor, t, arrived, values, np.ones(len(t), np.bool_), reset)
+        last = _last(first, len(sensor))
         self.watermark[sensor[last]] = t[last]
         if self._most:
             self._held[sensor[last]] = values[last]
@@ -111,8 +119,8 @@ class Grid:
 
         Only sensors with a row out of order are looked at one by one.
         """
-        keep, reset = t <= latest, np.zeros(len(t), bool)
-        self._count("future", len(t) - int(keep.sum()))
+        keep, reset = t <= latest, np.zeros(len(t), np.bool_)
+        self._count("future", len(t) - int(np.count_nonzero(keep)))
         rows = np.flatnonzero(keep)
         first = _first(sensor[rows])
         before = np.empty(len(rows))
@@ -153,7 +161,7 @@ class Grid:
         steps = np.rint(dt / self.interval_s) if self.interval_s else np.where(dt > 0, 1.0, np.minimum(dt, 0.0))
         return np.where(np.isnan(dt), 1.0, steps)
 
-    def _bridge(self, sensor: I32, t: F64, arrived: F64, values: F32, before: F64, first: I32, reset: Bool) -> Placed:
+    def _bridge(self, sensor: I32, t: F64, arrived: F64, values: F32, before: F64, first: I64, reset: Bool) -> Placed:
         """Insert the filled rows and mark the restarts."""
         n = len(sensor)
         if not (self.timed and self.interval_s):
@@ -196,11 +204,17 @@ class Grid:
             self.dropped[reason] = self.dropped.get(reason, 0) + n
 
 
-def _first(sensor: I32) -> I32:
-    """Return where each sensor's run starts in a sorted array."""
-    return np.flatnonzero(np.r_[True, sensor[1:] != sensor[:-1]][: len(sensor)]).astype(np.int32)
+def _first(sensor: I32) -> I64:
+    """Return where each run of equal values starts."""
+    opens = np.ones(len(sensor), np.bool_)
+    np.not_equal(sensor[1:], sensor[:-1], out=opens[1:])
+    return np.flatnonzero(opens)
 
 
-def _last(sensor: I32) -> I32:
-    """Return where each sensor's run ends in a sorted array."""
-    return np.flatnonzero(np.r_[sensor[1:] != sensor[:-1], True][: len(sensor)]).astype(np.int32)
+def _last(first: I64, n: int) -> I64:
+    """Return where each sensor's run ends, given where they start, in a sorted array of n."""
+    last = np.empty_like(first)
+    if len(first):
+        np.subtract(first[1:], 1, out=last[:-1])
+        last[-1] = n - 1
+    return last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,11 +13,15 @@ from daemon.core.calibration import Calibration
 from daemon.core.card import Card
 from daemon.core.grid import Grid, Placed
 from daemon.core.records import F64, I8, I32, Alarm, Outputs, Samples, Scored, SensorState, Windows
-from daemon.core.rings import Due, Rings
+from daemon.core.rings import Due, Rings, Runs
 from daemon.core.roster import Roster
 
 #: Alarm onsets per point where the operator declares no budget.
 DEFAULT_BUDGET_PER_POINT = 2e-4
+
+#: Sensors that one tick calls stale, or forgets; the others' turn comes with the next. Where a whole plant falls silent
+#: each sensor's alarm is an object and a message of its own.
+MOST_SILENT = 2000
 
 FREE, FILLING, CALIBRATING, LIVE, STALE = 0, 1, 2, 3, 4
 STATES = {FILLING: "warming", CALIBRATING: "warming", LIVE: "live", STALE: "stale"}
@@ -115,9 +120,12 @@ class Pipeline:
         self.forgotten = 0
         self._newcomers: list[int] = []
         self._events: list[Alarm] = []
-        self._changes: list[SensorState] = []
-        self._waiting: list[Placed] = []
-        self._due: list[tuple[Placed, Due]] = []
+        self._told: I8 = np.zeros(capacity, np.int8)  # the state that `changes` returned last
+        self._untold = False  # whether there may be another one
+        self._gone: deque[str] = deque()  # forgotten sensors that `changes` has not returned
+        self._placed: Placed | None = None  # the rows of the last feed, while windows of theirs may be due
+        self._waiting: list[Runs] = []
+        self._due: list[Due] = []
         self._measured = False
 
     @property
@@ -148,25 +156,25 @@ class Pipeline:
         placed = self.grid.place(samples, latest)
         if not len(placed):
             return
-        slots = placed.sensor[np.r_[True, placed.sensor[1:] != placed.sensor[:-1]]]
+        passes = self.rings.passes(placed.sensor, placed.restart)
+        slots = passes[0].slot
         self.seen[slots] = now
         self._back_from_silence(slots[self.state[slots] == STALE])
         if self.grid.measured_s is not None and not self._measured:
             self._learn_interval(self.grid.measured_s)
-        passes = self.rings.passes(placed.sensor, placed.restart)
-        most = int(passes.max())
-        self._waiting += [placed] if not most else [placed.part(passes == number) for number in range(most + 1)]
+        self._placed, self._waiting = placed, passes
         self._push()
 
     def take(self, most: int) -> Iterator[Windows]:
         """Yield the windows that are due, at most `most` at a time; the rows that wait go into the rings between."""
         while self._due or self._waiting:
-            for placed, due in self._due:
+            placed = self._placed
+            assert placed is not None
+            for due in self._due:
                 for at in range(0, len(due), most):
                     part = slice(at, at + most)
-                    sensor, row = due.sensor[part], due.row[part]
-                    x = self.rings.gather(sensor, due.end[part])
-                    yield Windows(sensor, placed.t[row], placed.arrived[row], x)
+                    row = due.row[part]
+                    yield Windows(due.sensor[part], placed.t[row], placed.arrived[row], due.gather(part))
             self._due = []
             self._push()
 
@@ -197,11 +205,12 @@ class Pipeline:
         silent_s = now - self.seen[:used]
         state = self.state[:used]
         quiet = np.flatnonzero((silent_s > self.silence_s) & (state != STALE) & (state != FREE)).astype(np.int32)
+        quiet = quiet[:MOST_SILENT]
         if len(quiet):
             was_live = quiet[state[quiet] == LIVE]
             self._events += self.alarms.stale(was_live, self.grid.watermark[was_live] + silent_s[was_live], self.names)
             self._now_in(quiet, STALE)
-        gone = np.flatnonzero((silent_s > self.plan.forget_after_s) & (state != FREE)).astype(np.int32)
+        gone = np.flatnonzero((silent_s > self.plan.forget_after_s) & (state != FREE)).astype(np.int32)[:MOST_SILENT]
         if len(gone):
             self._forget(gone, self.grid.watermark[gone] + silent_s[gone])
 
@@ -215,9 +224,22 @@ class Pipeline:
         events, self._events = self._events, []
         return events
 
-    def changes(self) -> list[SensorState]:
-        """Return, once, the sensors' changes of state."""
-        changes, self._changes = self._changes, []
+    def changes(self, most: int = 2**31) -> list[SensorState]:
+        """Return the sensors whose state is not the one that was last returned, `most` of them; ask again for the rest.
+
+        What a sensor was in between is left out: a million newcomers, or a broker that is gone for a day, cost a byte
+        per sensor.
+        """
+        gone = [self._gone.popleft() for _ in range(min(most, len(self._gone)))]
+        reason = "silent for longer than forget_after_s"
+        changes = [SensorState(self.plan.name, name, "forgotten", reason) for name in gone]
+        if self._untold and len(changes) < most:
+            used = len(self.names)
+            slots = np.flatnonzero(self.state[:used] != self._told[:used])
+            self._untold = len(slots) > most - len(changes)
+            slots = slots[: most - len(changes)]
+            self._told[slots] = self.state[slots]
+            changes += map(self.describe, slots.tolist())
         return changes
 
     @property
@@ -259,10 +281,13 @@ class Pipeline:
 
     def _push(self) -> None:
         if self._waiting:
-            placed = self._waiting.pop(0)
-            if placed.restart.any():
-                self._restart(placed.sensor[placed.restart])
-            self._due.append((placed, self.rings.push(placed.sensor, placed.values, placed.real, placed.restart)))
+            assert self._placed is not None
+            runs = self._waiting.pop(0)
+            if runs.restart.any():
+                self._restart(runs.slot[runs.restart].astype(np.int32))
+            self._due = self.rings.push(runs, self._placed.values, self._placed.real)
+        else:
+            self._placed = None
 
     def _restart(self, slots: I32) -> None:
         self.restarts += len(slots)
@@ -281,18 +306,12 @@ class Pipeline:
 
     def _forget(self, slots: I32, t: F64) -> None:
         self._events += self.alarms.forget(slots, t, self.names)
-        self._changes += [
-            SensorState(self.plan.name, self.names[slot], "forgotten", "silent for longer than forget_after_s")
-            for slot in slots
-        ]
-        self.state[slots] = FREE
+        self._gone.extend(self.names[slot] for slot in slots.tolist())
+        self.state[slots] = self._told[slots] = FREE
         self.forgotten += len(slots)
         self.roster.evict(slots.tolist())
 
     def _now_in(self, slots: I32, state: int) -> None:
-        """Note a change of state, once for each sensor that was in another one."""
-        slots = slots[self.state[slots] != state]
-        if len(slots):
-            slots = np.unique(slots)
-            self.state[slots] = state
-            self._changes += [self.describe(int(slot)) for slot in slots]
+        """Note the sensors' state."""
+        self.state[slots] = state
+        self._untold = self._untold or len(slots) > 0
