@@ -82,7 +82,7 @@ def _series(one: Inspection) -> Iterator[Finding]:
         remedy = f"export without gaps; the longest is {duration(when.longest_gap_s)} before this row"
         yield Finding("warns", "gaps", file, _at(when.longest_gap_row), says, remedy, case)
     if not one.fit_windows[0] and series.train_end:
-        says = f"{one.fit_rows:,} normal rows to fit on, {small.window} in a row are needed for the smallest window"
+        says = f"among {one.fit_rows:,} normal rows to fit on there are no {small.window} in a row without a gap"
         yield Finding("notes", "short", file, "", says, "this series is left out of fitting; export more", case)
     if one.fit_rows < series.train_end:
         says = f"an anomaly is labelled before train_end ({series.train_end:,})"

@@ -69,15 +69,17 @@ def lay(
 def starts(laid: Laid, window: int, stride: int = 1, rows: tuple[int, int] | None = None) -> I64:
     """Return the first rows of the windows within `rows` of laid ones, oldest first.
 
-    As live: counted from each restart, the first once a window is full, then every `stride` rows; a window that
-    would end in a filled row is left out.
+    As live: counted from each restart, the first once a window is full, then every `stride` rows; one that would end
+    in a filled row ends in the measured row after it.
     """
     low, high = rows or (0, len(laid.row))
-    restart = laid.restart[low:high]
+    restart, real = laid.restart[low:high], np.flatnonzero(laid.real[low:high])
     at = np.arange(len(restart))
-    since = at - np.maximum.accumulate(np.where(restart, at, 0)) - (window - 1)
-    due = (since >= 0) & (since % stride == 0) & laid.real[low:high]
-    return np.flatnonzero(due) + (low - window + 1)
+    since = (at - np.maximum.accumulate(np.where(restart, at, 0)) - (window - 1))[real]
+    due = np.maximum(since // stride, -1)  # how many windows have become due since the restart, less one
+    before = np.concatenate([[-1], due[:-1]]) if len(due) else due
+    before[restart[real]] = -1
+    return real[due > before] + (low - window + 1)
 
 
 def take(laid: Laid, first: I64, window: int) -> F32:

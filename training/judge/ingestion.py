@@ -106,15 +106,15 @@ def page(title: str, found: Sequence[Inspection], told: Sequence[Finding]) -> st
 
 def _charts(found: Sequence[Inspection]) -> list[Html]:
     """Return all sensors with their charts: one table, or where series have several sensors, one for each."""
-    heads = ("over time", *FACTS)
+    heads, words = ("over time", *FACTS), (0, 1, 1 + len(FACTS))
     if all(len(one.sensors) == 1 for one in found):
-        return [report.table(("series", *heads), [(one.series.name, *_rows(one)[0][1:]) for one in found], (0, 1))]
+        return [report.table(("series", *heads), [(one.series.name, *_rows(one)[0][1:]) for one in found], words)]
     shown = sum(len(one.sensors) for one in found) <= 60
     folded = []
     for place, one in enumerate(found):
         about = f"{len(one.series.t):,} rows, {moment(one.timing.start)} to {moment(one.timing.end)}"
         about += "; drawn in the order of the file, as its stamps go back" if one.timing.backwards else ""
-        table = report.table(("sensor", *heads), _rows(one), (0, 1))
+        table = report.table(("sensor", *heads), _rows(one), words)
         folded.append(report.folded(one.series.name, _in_small(about), table, shown=shown or place == 0))
     return folded
 
