@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +55,15 @@ def fit(
     batch: int = 512,
     rate: float = 1e-3,
     seed: int = 0,
+    patience: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
     say: Callable[[str], None] = print,
 ) -> Fitted:
     """Fit in place: Adam with a cosine decay, sparse categorical cross-entropy; keep the epoch best on `check`.
 
-    Says one line per epoch, with the time left. KeyboardInterrupt ends the fit early with the best epoch so far; it
-    is passed on where no epoch is finished.
+    patience: stop after so many epochs in a row that were not better. class_weight: what an error on each class costs,
+    while fitting and in the check alike. Says one line per epoch, with the time left. KeyboardInterrupt ends the fit
+    early with the best epoch so far; it is passed on where no epoch is finished.
     """
     import keras
 
@@ -70,6 +73,7 @@ def fit(
         loss="sparse_categorical_crossentropy",
     )
     x, x_check = normalise(train.x, normaliser), normalise(check.x, normaliser)
+    cost = None if class_weight is None else np.array([class_weight[int(k)] for k in check.y], np.float32)
     history: list[tuple[float, float]] = []
     weights: list[Any] = []
     best, interrupted, began = 0, False, time.monotonic()
@@ -77,14 +81,19 @@ def fit(
         for epoch in range(epochs):
             # our own shuffle: Keras's repeats itself when epochs are asked for one by one
             order = np.random.default_rng([seed, 5, epoch]).permutation(len(train))
-            done = network.fit(x[order], train.y[order], batch_size=batch, epochs=1, shuffle=False, verbose=0)
+            done = network.fit(
+                x[order], train.y[order], batch_size=batch, epochs=1, shuffle=False, verbose=0,
+                class_weight=None if class_weight is None else dict(class_weight),
+            )  # fmt: skip
             loss = float(done.history["loss"][0])
-            checked = float(network.evaluate(x_check, check.y, batch_size=8192, verbose=0))
+            checked = float(network.evaluate(x_check, check.y, batch_size=8192, sample_weight=cost, verbose=0))
             history.append((loss, checked))
             if checked <= history[best][1]:
                 best, weights = epoch, network.get_weights()
             left = (time.monotonic() - began) / (epoch + 1) * (epochs - epoch - 1)
             say(f"epoch {epoch + 1}/{epochs} loss={loss:.4f} check={checked:.4f} left={left:.0f}s")
+            if patience is not None and epoch - best >= patience:
+                break
     except KeyboardInterrupt:
         if not weights:
             raise
