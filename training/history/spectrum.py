@@ -34,7 +34,7 @@ class Period:
 def periods(signal: F32 | F64, most: int = 3) -> list[Period]:
     """Return the dominant periods of an evenly spaced signal without gaps, strongest first; often none.
 
-    signal: (N,) finite. A period lasts at least 2 rows, and fits LEAST_CYCLES times into the signal.
+    signal: (N,) finite. A period lasts more than 2 rows, and fits LEAST_CYCLES times into the signal.
     """
     x = np.asarray(signal[-MOST_ROWS:], np.float64)
     n = len(x)

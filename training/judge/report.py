@@ -109,28 +109,32 @@ def trace(
     np.minimum.at(low, pixel[known], values[known])
     np.maximum.at(high, pixel[known], values[known])
     seen = np.flatnonzero(low <= high)
+    apart = 2 + width // len(at)  # pixel columns further from each other than this have a gap between them
     parts = [f'<svg role="img" aria-label="values over time" width="{width}" height="{height}">']
     parts += [
-        f'<rect class="label" x="{a}" y="0" width="{b - a}" height="{height - 4}"/>' for a, b in _runs(pixel, labelled)
+        f'<rect class="label" x="{a}" y="0" width="{b - a}" height="{height - 4}"/>'
+        for a, b in _runs(pixel, labelled, apart)
     ]
-    parts += [f'<rect class="fit" x="{a}" y="{height - 2}" width="{b - a}" height="2"/>' for a, b in _runs(pixel, fit)]
+    parts += [
+        f'<rect class="fit" x="{a}" y="{height - 2}" width="{b - a}" height="2"/>' for a, b in _runs(pixel, fit, apart)
+    ]
     if len(seen):
         bottom, top = float(low[seen].min()), float(high[seen].max())
         scale = (height - 8) / (top - bottom) if top > bottom else 0.0
-        path, last = [], -9
+        path, last = [], -width
         for x in seen.tolist():
             y0, y1 = height - 6 - (low[x] - bottom) * scale, height - 6 - (high[x] - bottom) * scale
-            path.append(f"{'L' if x - last <= 2 else 'M'}{x}.5 {y0:.1f}V{y1 - 0.6:.1f}")
+            path.append(f"{'L' if x - last <= apart else 'M'}{x}.5 {y0:.1f}V{y1 - 0.6:.1f}")
             last = x
         parts.append(f'<path class="ink" d="{"".join(path)}"/>')
     return Html("".join(parts) + "</svg>")
 
 
-def _runs(pixel: np.ndarray[tuple[int], np.dtype[np.int_]], marked: Bool | None) -> list[tuple[int, int]]:
+def _runs(pixel: np.ndarray[tuple[int], np.dtype[np.int_]], marked: Bool | None, apart: int) -> list[tuple[int, int]]:
     """Return the runs [a, b) of pixel columns with a marked row; at least two wide, to be seen."""
     if marked is None or not marked.any():
         return []
     columns = np.unique(pixel[marked])
-    first = np.concatenate([[True], np.diff(columns) > 1])
+    first = np.concatenate([[True], np.diff(columns) > apart])
     last = np.concatenate([first[1:], [True]])
     return [(int(a), max(int(b) + 1, int(a) + 2)) for a, b in zip(columns[first], columns[last], strict=True)]
