@@ -6,6 +6,7 @@ import json
 
 from tests.bench.__main__ import measure, scripts
 from tests.bench.facts import Fact, absent, side_by_side
+from tests.bench.promises import PROMISES
 from tests.bench.results import BEGIN, END, line, rewrite, save
 
 TINY = """
@@ -52,3 +53,7 @@ def test_side_by_side_times_both_in_turn():
     sides = side_by_side(lambda: turns.append("a"), lambda: turns.append("b"), 3, warm=1)
     assert "".join(turns) == "abababab"
     assert sides.ratios.shape == (3,)
+
+
+def test_every_promise_names_a_script_that_is_there():
+    assert {promise.script for promise in PROMISES.values()} - {"ingest"} <= set(scripts())

@@ -40,60 +40,106 @@ def weights(preset: Preset, seed: int = 0) -> list[np.ndarray]:
     return made
 
 
+class Sketch:
+    """A graph in the making: one chain of nodes from an input, with its constants."""
+
+    def __init__(self, at: str) -> None:
+        self.at, self.nodes, self.constants = at, list[onnx.NodeProto](), dict[str, np.ndarray]()
+
+    def add(self, kind: str, *constants: np.ndarray, out: str = "", **attributes: object) -> str:
+        """Append a node that takes what the last one gave, and these constants."""
+        names = [f"c{len(self.constants) + place}" for place in range(len(constants))]
+        self.constants.update(zip(names, constants, strict=True))
+        out = out or f"x{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [self.at, *names], [out], **attributes))
+        self.at = out
+        return out
+
+    def trunk(self, preset: Preset, values: Sequence[np.ndarray]) -> int:
+        """Append the convolutions and pools on (N, C, rows); return how many of the weights that took."""
+        left = list(values)
+        for layer in preset.layers:
+            if layer.kind == "conv":
+                kernel = np.ascontiguousarray(left.pop(0).transpose(2, 1, 0))
+                self.add("Conv", kernel, left.pop(0), kernel_shape=[layer.kernel])
+                self.add("Relu")
+            elif layer.kind == "pool":
+                self.add("MaxPool", kernel_shape=[layer.kernel], strides=[layer.kernel])
+        return len(values) - len(left)
+
+    def head(self, values: Sequence[np.ndarray]) -> None:
+        """Append the dense layers on (N, units): kernel, bias of each."""
+        for place in range(0, len(values), 2):
+            if place:
+                self.add("Relu")
+            self.add("Gemm", np.ascontiguousarray(values[place]), values[place + 1])
+
+    def write(
+        self, file: Path, inputs: dict[str, list[int]], outputs: dict[str, list[int]], card: dict[str, object] | None
+    ) -> Path:
+        """Write a model file; shapes are without the batch."""
+        ends = [
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in side.items()]
+            for side in (inputs, outputs)
+        ]
+        constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+        graph = helper.make_graph(self.nodes, file.stem, *ends, constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        if card is not None:
+            helper.set_model_props(model, {"anomalyd": json.dumps(card)})
+        onnx.save(model, file)
+        return file
+
+
 def save(size: str, folder: Path, values: Sequence[np.ndarray] | None = None) -> Path:
     """Write a preset as a model file: score = logsumexp(logits) - logit of "normal". values: as `weights` gives."""
     preset = PRESETS[size]
-    left = list(weights(preset) if values is None else values)
-    nodes = [helper.make_node("Transpose", ["window"], ["x0"], perm=[0, 2, 1])]
-    constants: dict[str, np.ndarray] = {"last": np.array([1]), "normal": np.array([0]), "one": np.array([1])}
-    at, width = "x0", preset.channels
-
-    def add(kind: str, *more: np.ndarray, **attributes: object) -> None:
-        nonlocal at
-        out, named = f"x{len(nodes)}", [f"w{len(constants) + i}" for i in range(len(more))]
-        constants.update(zip(named, more, strict=True))
-        nodes.append(helper.make_node(kind, [at, *named], [out], **attributes))
-        at = out
-
-    for layer in preset.layers:
-        if layer.kind == "conv":
-            kernel, bias = left.pop(0), left.pop(0)
-            add("Conv", np.ascontiguousarray(kernel.transpose(2, 1, 0)), bias, kernel_shape=[layer.kernel])
-            add("Relu")
-            width = layer.filters
-        elif layer.kind == "pool":
-            add("MaxPool", kernel_shape=[layer.kernel], strides=[layer.kernel])
-        elif layer.kind == "flatten":
-            add("Flatten")
-            kernel = left[0]  # Keras flattens rows x filters, here lie filters x rows
-            rows = len(kernel) // width
-            left[0] = kernel.reshape(rows, width, -1).transpose(1, 0, 2).reshape(kernel.shape)
-        else:
-            add("Gemm", np.ascontiguousarray(left.pop(0)), left.pop(0))
-            add("Relu")
-    add("Gemm", left.pop(0), left.pop(0))
-    nodes += [
-        helper.make_node("Softmax", [at], ["class_probability"], axis=1),
-        helper.make_node("ReduceLogSumExp", [at, "last"], ["all"], keepdims=0),
-        helper.make_node("Gather", [at, "normal"], ["column"], axis=1),
-        helper.make_node("Squeeze", ["column", "one"], ["chosen"]),
-        helper.make_node("Sub", ["all", "chosen"], ["score"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        size,
-        [helper.make_tensor_value_info("window", TensorProto.FLOAT, ["N", preset.window, preset.channels])],
-        [
-            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info("class_probability", TensorProto.FLOAT, ["N", len(CLASSES)]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    values = weights(preset) if values is None else values
+    sketch = Sketch("window")
+    sketch.add("Transpose", perm=[0, 2, 1])
+    used = sketch.trunk(preset, values)
+    sketch.add("Flatten")
+    # Keras flattens rows x filters, here lie filters x rows
+    width = len(values[used - 1])
+    first = values[used].reshape(-1, width, values[used].shape[1]).transpose(1, 0, 2).reshape(values[used].shape)
+    sketch.head([first, *values[used + 1 :]])
+    logits = sketch.at
+    sketch.add("Softmax", out="class_probability", axis=1)
+    sketch.at = logits
+    total = sketch.add("ReduceLogSumExp", np.array([1]), keepdims=0)
+    sketch.at = logits
+    sketch.add("Gather", np.array([0]), axis=1)
+    chosen = sketch.add("Squeeze", np.array([1]))
+    sketch.nodes.append(helper.make_node("Sub", [total, chosen], ["score"]))
     said = card(preset.window, preset.channels, name=size, classes=CLASSES, normal_class=CLASSES[0], head="classes")
     # a warm start, so that every sensor has a threshold, and one so high that nothing alarms
     said["calibration"] = {"hop": 1, "segments": [np.linspace(50, 60, 4096).tolist()], "noise_floor": 0.01}
-    helper.set_model_props(model, {"anomalyd": json.dumps(said)})
-    file = folder / f"{size}.onnx"
-    onnx.save(model, file)
-    return file
+    return sketch.write(
+        folder / f"{size}.onnx",
+        {"window": [preset.window, preset.channels]},
+        {"score": [], "class_probability": [len(CLASSES)]},
+        said,
+    )
+
+
+def halves(size: str, folder: Path, rows: int) -> tuple[Path, Path, int]:
+    """Write a preset in two: raw rows (N, rows, C) -> trunk columns (N, k, F), and all columns -> logits.
+
+    Returns both files and F.
+    """
+    preset = PRESETS[size]
+    values = weights(preset)
+    trunk, head = Sketch("rows"), Sketch("columns")
+    trunk.add("Transpose", perm=[0, 2, 1])
+    used = trunk.trunk(preset, values)
+    trunk.add("Transpose", out="columns", perm=[0, 2, 1])
+    width = len(values[used - 1])
+    head.add("Flatten")
+    head.head(values[used:])
+    head.add("Identity", out="logits")
+    count = len(values[used]) // width
+    first = trunk.write(
+        folder / f"{size}-trunk.onnx", {"rows": [rows, preset.channels]}, {"columns": [-1, width]}, None
+    )
+    second = head.write(folder / f"{size}-head.onnx", {"columns": [count, width]}, {"logits": [len(CLASSES)]}, None)
+    return first, second, width
