@@ -44,12 +44,21 @@ def test_no_row_from_train_end_on_and_no_labelled_row_is_fitted_on():
     assert len(history(train_end=260).fit_rows()) == 200
 
 
-def test_a_folder_without_an_index_or_with_a_broken_one_says_what_is_expected(tmp_path):
-    with pytest.raises(DataError, match="expected an index with the columns file"):
+def test_a_folder_without_data_or_with_a_broken_index_says_what_is_expected(tmp_path):
+    with pytest.raises(DataError, match=r"expected files named \*.csv"):
         data.read(tmp_path)
-    (tmp_path / "index.csv").write_text("file,role\nx.csv,test\n")
-    with pytest.raises(DataError, match="line 2"):
+    (tmp_path / "index.csv").write_text("file,train_end\nx.csv,half\n")
+    with pytest.raises(DataError, match="row 2, column train_end: got 'half'"):
         data.read(tmp_path)
+
+
+def test_rows_without_a_value_are_left_out_and_train_end_stays_where_it_was(tmp_path):
+    (tmp_path / "a.csv").write_text("timestamp,v,w,anomaly\n0,1,1,0\n1,,2,0\n2,3,3,0\n3,4,4,1\n")
+    (tmp_path / "index.csv").write_text("file,train_end\na.csv,3\n")
+    [one] = data.read(tmp_path)
+    assert one.t.tolist() == [0, 2, 3]
+    assert one.fit_rows().tolist() == [[1, 1], [3, 3]]
+    assert one.anomaly.tolist() == [False, False, True]
 
 
 def test_an_index_cannot_reach_out_of_its_folder(tmp_path):

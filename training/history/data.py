@@ -1,7 +1,7 @@
 """History in the pack layout: CSV files of `timestamp, sensors..., anomaly` beside an `index.csv`.
 
 index.csv names, for each file, its role (train or test), interval_s and train_end: rows [0, train_end) may be used
-for fitting, rows from there on are judged. A plain CSV file without an index is all fitting rows.
+for fitting, rows from there on are judged. What else can be read, training.history.reading says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from daemon.core.records import F32, F64, Bool
 from daemon.errors import DataError
-from daemon.wire import tables
+from training.history import reading
+from training.history.reading import Series
 
 TIME, LABEL = "timestamp", "anomaly"
 INDEX = ("file", "role", "sensors", "interval_s", "points", "train_end", "anomaly_points", "anomaly_events", "note")
@@ -41,32 +42,13 @@ class History:
         return self.values[: int(np.argmax(known)) if known.any() else self.train_end]
 
 
-def read(path: Path) -> list[History]:
-    """Return the series of a pack (a folder with index.csv), or of one history file (see daemon.wire.tables).
+def read(path: Path, options: reading.Options | None = None) -> list[History]:
+    """Return the series of a file, a folder of files or a pack, as training.history.reading does, ready for fitting.
 
+    Rows without a value in every column are left out, as they are live; every class but the first is an anomaly.
     Raises DataError naming file, row and column.
     """
-    if path.is_dir():
-        index = path / "index.csv"
-        if not index.is_file():
-            raise DataError(index, "file", "nothing there", f"an index with the columns {', '.join(INDEX)}")
-        with index.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        found = []
-        for n, row in enumerate(rows, 2):
-            try:
-                name, role, train_end, interval_s = (
-                    row["file"], row["role"], int(row["train_end"]), float(row["interval_s"])
-                )  # fmt: skip
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(index, f"line {n}", repr(error), f"the columns {', '.join(INDEX)}") from None
-            if Path(name).name != name:
-                raise DataError(index, f"line {n}", name, "the name of a file in the same folder")
-            one = _series(path / name)
-            found.append(_with(one, interval_s=interval_s, train_end=min(train_end, len(one.t)), role=role))
-        return found
-    one = _series(path)
-    return [_with(one, train_end=len(one.t), role="train")]
+    return [_history(one) for one in reading.read(path, options)]
 
 
 def write(folder: Path, series: Sequence[History]) -> None:
@@ -95,24 +77,12 @@ def fingerprint(arrays: Iterable[F32]) -> str:
     return digest.hexdigest()
 
 
-def _series(file: Path) -> History:
-    """Read one file as the daemon's replay reads it, and its labels where it has any."""
-    table = tables.read(file)
-    anomaly = np.zeros(len(table.t), np.bool_)
-    try:
-        labelled = tables.read(file, columns=[*table.columns, LABEL])
-    except DataError:  # read once without trouble: there is no such column
-        pass
-    else:
-        table = tables.Table(labelled.file, labelled.t, labelled.values[:, :-1], table.columns, labelled.skipped)
-        anomaly = labelled.values[:, -1] != 0
-    if not len(table.t):
-        raise DataError(file, "contents", f"{table.skipped} rows without a finite value", "rows of numbers")
-    interval_s = float(np.median(np.diff(table.t))) if len(table.t) > 1 else 0.0
-    return History(file.name, tuple(table.columns), table.t, table.values, anomaly, interval_s, 0)
-
-
-def _with(one: History, role: str, train_end: int, interval_s: float | None = None) -> History:
-    if interval_s is None:
-        interval_s = one.interval_s
-    return History(one.name, one.columns, one.t, one.values, one.anomaly, interval_s, train_end, role)
+def _history(one: Series) -> History:
+    good = np.asarray(np.isfinite(one.values).all(axis=1))
+    if not good.any():
+        raise DataError(one.file, "contents", f"{len(good)} rows that all lack a value", "rows of numbers")
+    anomaly = np.zeros(len(good), np.bool_) if one.label is None else one.label != 0
+    train_end = int(np.count_nonzero(good[: one.train_end]))
+    return History(
+        one.name, one.columns, one.t[good], one.values[good], anomaly[good], one.interval_s, train_end, one.role
+    )
