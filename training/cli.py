@@ -10,10 +10,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.errors import ConfigError, DataError, ModelError
 from training import registry
 from training.network import architectures
+
+if TYPE_CHECKING:
+    from training.history.reading import Series
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,10 +118,34 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--limit", type=_count, metavar="N", help="only the first N series")
     one.set_defaults(run=_benchmark)
 
+    one = commands.add_parser("compare", help="input sizes crossed with architectures on labelled data; resumable")
+    one.add_argument("data", type=Path, help="labelled data: a pack, a folder or a file, as inspect reads it")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="for compare.json and compare.html")
+    one.add_argument("--sizes", type=_numbers, default=(64, 256, 1024), metavar="64,256,1024", help="rows of a window")
+    one.add_argument("--architectures", default="small,medium,large", metavar="A,B", help="presets, see architectures")
+    one.add_argument("--seeds", type=_count, default=3, metavar="N", help="how often each is fitted; default 3")
+    one.add_argument("--budget-s", type=_count, metavar="S", help="begin no run that would probably end later")
+    one.add_argument("--epochs", type=_count, default=40, help="at most; default 40")
+    one.add_argument("--patience", type=_count, default=6, help="stop after so many epochs without a better one")
+    one.add_argument("--batch", type=_count, default=64)
+    one.add_argument("--json", action="store_true", help="print compare.json instead of the table")
+    _add_labelled(one)
+    one.set_defaults(run=_compare)
+
     one = commands.add_parser("card", help="what a model file says of itself")
     one.add_argument("model", type=Path)
     one.set_defaults(run=_card)
     return parser
+
+
+def _add_labelled(one: argparse.ArgumentParser) -> None:
+    """Add the options of data whose classes are learnt."""
+    one.add_argument("--label", metavar="NAME", help="a column of classes; default: 0/1, in a pack a class per file")
+    one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
+    one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
+    one.add_argument("--rename", metavar="A=B,C=D", help="other names for classes; what gets the same name is one")
+    one.add_argument("--per-class", type=_count, default=2000, metavar="N", help="windows of a class, at most")
+    one.add_argument("--test-share", type=float, default=0.4, metavar="X", help="of each series' time, its newest")
 
 
 def _architectures(args: argparse.Namespace) -> int:
@@ -247,6 +275,46 @@ def _benchmark(args: argparse.Namespace) -> int:
     if blank:
         say(f"{blank} rows have no figures; their notes say why, the same command tries them again")
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from training import classify
+    from training.judge import compare, comparing, comparison
+
+    names = tuple(dict.fromkeys(args.architectures.split(",")))
+    for name in names:
+        architectures.preset(name)
+    if min(args.sizes) < 2:
+        raise ConfigError.one("--sizes", str(min(args.sizes)), "at least 2 rows")
+    settings = classify.Settings(
+        epochs=args.epochs, patience=args.patience, batch=args.batch, per_class=args.per_class,
+        test_share=args.test_share,
+    )  # fmt: skip
+    series = _labelled(args.data, args)
+    order = compare.Order(
+        args.data.resolve().name, series, args.sizes, names, args.seeds, args.out, settings, args.budget_s
+    )
+    try:
+        found = compare.run(order, lambda line: print(line, file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print(f"anomalyd-train: stopped; {args.out} holds what was done, the same command goes on", file=sys.stderr)
+        return 1
+    print(comparison.text(found) if args.json else comparing.text(found))
+    return 0
+
+
+def _labelled(path: Path, args: argparse.Namespace) -> tuple[Series, ...]:
+    from training.history import classed, reading
+
+    rename = {}
+    for pair in args.rename.split(",") if args.rename else ():
+        old, equals, new = (word.strip() for word in pair.partition("="))
+        if not (old and equals and new):
+            raise ConfigError.one("--rename", repr(pair), "OLD=NEW, with commas between")
+        rename[old] = new
+    options = reading.Options(label=args.label, normal=args.normal, ranges=args.labels)
+    return tuple(classed.read(path, options, rename))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
