@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from daemon.core.model import Model
+from daemon.core.records import F32
 from training.history import classed, data
 from training.history.classed import Split
 from training.history.reading import Series
@@ -44,6 +45,7 @@ class Learnt:
     """A fitted network and its graph on raw windows. train_s: fitting alone, without building and export."""
 
     network: Any
+    normaliser: heads.FitNormaliser
     run: Any
     fitted: loop.Fitted
     cost: architectures.Cost
@@ -69,7 +71,7 @@ def learn(split: Split, settings: Settings, say: Callable[[str], None]) -> Learn
         seed=settings.seed, patience=settings.patience, class_weight=weight, say=say,
     )  # fmt: skip
     train_s = time.perf_counter() - began
-    return Learnt(network, export.graph(network, normaliser, 0), fitted, cost, train_s)
+    return Learnt(network, normaliser, export.graph(network, normaliser, 0), fitted, cost, train_s)
 
 
 def write(learnt: Learnt, split: Split, settings: Settings, about: dict[str, Any], file: Path) -> float:
@@ -95,8 +97,16 @@ def write(learnt: Learnt, split: Split, settings: Settings, about: dict[str, Any
         "metrics": {"epochs": len(learnt.fitted.history), "best": learnt.fitted.best + 1},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    probe = split.test.windows.x
-    return export.write(file, learnt.run, card, probe[:: max(1, len(probe) // MOST_PROBES)])
+    probe = split.test.windows.x[:: max(1, len(split.test.windows) // MOST_PROBES)]
+    return export.write(file, learnt.run, card, probe, np.abs(_logits(learnt, probe)).max(axis=1))
+
+
+def _logits(learnt: Learnt, x: F32) -> F32:
+    import keras
+
+    network = keras.Model(learnt.network.inputs, learnt.network.get_layer("logits").output)
+    found: F32 = np.asarray(network.predict(loop.normalise(x, learnt.normaliser), batch_size=1024, verbose=0))
+    return found
 
 
 def fit(settings: Settings, series: Sequence[Series], file: Path, say: Callable[[str], None]) -> dict[str, Any]:

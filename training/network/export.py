@@ -38,11 +38,13 @@ def graph(network: Any, normaliser: heads.Normaliser, normal: int, temperature: 
     return run
 
 
-def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32) -> float:
+def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 | None = None) -> float:
     """Write the graph `run` and its card to `file`; return the largest difference from Keras over `probe`.
 
     probe: (N, W, C) float32 windows in raw units, normal and faulty. The file appears only when it is whole and
     agrees: raises ModelError where |onnx - keras| > 1e-5 max(1, |keras|), or where the daemon itself refuses it.
+    reach: (N,) the size of what a score is the difference of, such as logits, where it is above 1: float32's own
+    rounding grows with it, and so does what is allowed.
     """
     import onnx
     import tensorflow as tf
@@ -62,7 +64,11 @@ def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32) -> float:
             for name, value in (("score", out.score), ("class_probability", out.class_probability)):
                 want = expected[name][n : n + got.largest_batch]
                 apart = np.abs(value - want)
-                if not (apart <= TOLERANCE * np.maximum(1, np.abs(want))).all():
+                allowed = TOLERANCE * np.maximum(1, np.abs(want))
+                if reach is not None:
+                    size = TOLERANCE * reach[n : n + got.largest_batch]
+                    allowed = np.maximum(allowed, size.reshape(-1, *[1] * (want.ndim - 1)))
+                if not (apart <= allowed).all():
                     raise ModelError(file, f"{name} against Keras", f"{apart.max():.2g} apart", f"<= {TOLERANCE:g}")
                 worst = max(worst, float(apart.max(initial=0.0)))
         _save(onnx, model, {**card, "parity": worst}, part)
