@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 from daemon.errors import ConfigError, DataError
 from tests.conftest import missing
+from training import cli
+from training.history import data
 from training.history.reading import Options, Series, read
 
 
@@ -265,3 +269,44 @@ def test_the_development_packs_are_read_as_their_index_says(packs):
             assert len(one.columns) == int(line["sensors"])
             assert int((one.label != 0).sum()) == int(line["anomaly_points"])
             assert one.train_end == int(line["train_end"])
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path):
+    root = Path(__file__).resolve().parent.parent
+    text = (root / "docs" / "data.md").read_text() + (root / "docs" / "packs.md").read_text()
+    examples = dict(re.findall(r"^`([\w.-]+)`\n```csv\n(.*?)```", text, re.M | re.S))
+    assert set(examples) == {"wide.csv", "long.csv", "labels.csv", "index.csv", "run-1.csv"}
+    wide, long = (only(written(tmp_path, examples[name], name)) for name in ("wide.csv", "long.csv"))
+    assert wide.columns == long.columns == ("flow", "temperature")
+    labelled = only(tmp_path / "wide.csv", ranges=written(tmp_path, examples["labels.csv"], "labels.txt"))
+    assert labelled.classes == ("normal", "leak")
+    assert labelled.label.tolist() == [0, 1, 1]
+    assert only(written(tmp_path, examples["run-1.csv"])).label.tolist() == [0, 0, 1]
+    assert examples["index.csv"].splitlines()[0] == ",".join(data.INDEX)
+
+
+def test_every_option_and_name_in_the_documentation_exists(capsys):
+    root = Path(__file__).resolve().parent.parent
+    text = (root / "docs" / "data.md").read_text()
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", "--help"])
+    known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][\w-]*", text)) <= known
+    source = (root / "training" / "history" / "findings.py").read_text()
+    kinds = set(re.findall(r'Finding\(\s*(?:level|"\w+"),\s*"([\w ]+)"', source))
+    told = re.findall(r"^\| ([\w ,]+) \|", text.split("| finding |")[1], re.M)
+    named = {kind for line in told for kind in line.split(", ")}
+    assert named <= kinds
+    assert kinds - named == {"some disorder", "short", "labelled early", "no labels", "no anomaly"}
+
+
+@pytest.mark.slow
+def test_fit_reads_data_with_the_options_of_inspect(tmp_path, capsys):
+    if find_spec("tensorflow") is None:
+        missing("tensorflow")
+    file = written(tmp_path, rows("when,v", *(f"{k},{k % 5}" for k in range(100))))
+    out = ["--out", str(tmp_path / "m.onnx")]
+    assert cli.main(["fit", str(file), *out]) == 2
+    assert "expected a time column" in capsys.readouterr().err
+    assert cli.main(["fit", str(file), *out, "--time", "when", "--train-end", "80"]) == 2
+    assert "rows for fitting: got 80, expected at least 3 windows of 64" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from training import registry
 from training.network import architectures
 
 if TYPE_CHECKING:
-    from training.history.reading import Series
+    from training.history.reading import Options, Series
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,15 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("inspect", help="what an export is like: what blocks training, and what to do about it")
     one.add_argument("data", type=Path, help="a CSV, CSV.gz or Parquet file, or a folder of them")
-    one.add_argument("--time", metavar="NAME", help="the column of time stamps; default: timestamp, time, ts, ...")
-    one.add_argument("--columns", metavar="A,B", help="the sensors; default: all other columns")
-    one.add_argument(
-        "--layout", choices=("wide", "long"), help="a column per sensor, or sensor, time, value in each row"
-    )
-    one.add_argument("--label", metavar="NAME", help="a column of classes; default: anomaly (0/1), where there is one")
-    one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
-    one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
-    one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
+    _add_reading(one)
     one.add_argument("--windows", metavar="N,N", default="64,256,1024", help="sizes to count; default 64,256,1024")
     one.add_argument("--json", metavar="FILE", type=Path, help="write the report there too")
     one.add_argument("--html", metavar="FILE", type=Path, help="write a page with a chart of every sensor there too")
@@ -77,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("fit", help="fit a model on history with injected faults, and export it")
     one.add_argument(
-        "paths", nargs="*", type=Path, metavar="DATA", help="pack folders or CSV files; rows before train_end are used"
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="DATA",
+        help="folders or files, as inspect reads them; rows before train_end are used",
     )
     one.add_argument("--simulated", action="store_true", help="fit on simulated plants: a model for any one sensor")
     one.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
@@ -90,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--windows", type=int, help="examples to draw; default 700000 simulated, 40000 from data")
     one.add_argument("--name", help="default: the file's own")
     one.add_argument("--version", default="0.1.0")
+    _add_reading(one)
     one.set_defaults(run=_fit)
 
     one = commands.add_parser("evaluate", help="judge a model: simulated plants it never saw, shows, labelled packs")
@@ -136,6 +133,26 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("model", type=Path)
     one.set_defaults(run=_card)
     return parser
+
+
+def _add_reading(one: argparse.ArgumentParser) -> None:
+    """Add the options that say how an export is to be read."""
+    one.add_argument("--time", metavar="NAME", help="the column of time stamps; default: timestamp, time, ts, ...")
+    one.add_argument("--columns", metavar="A,B", help="the sensors; default: all other columns")
+    one.add_argument(
+        "--layout", choices=("wide", "long"), help="a column per sensor, or sensor, time, value in each row"
+    )
+    one.add_argument("--label", metavar="NAME", help="a column of classes; default: anomaly (0/1), where there is one")
+    one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
+    one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
+    one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
+
+
+def _reading(args: argparse.Namespace) -> Options:
+    from training.history.reading import Options
+
+    columns = tuple(args.columns.split(",")) if args.columns else None
+    return Options(args.time, columns, args.layout, args.label, args.normal, args.labels, args.train_end)
 
 
 def _add_labelled(one: argparse.ArgumentParser) -> None:
@@ -189,11 +206,7 @@ def _inspect(args: argparse.Namespace) -> int:
     sizes = sorted({int(size) for size in args.windows.split(",") if size.strip().isdecimal() and int(size) > 1})
     if len(sizes) != len(args.windows.split(",")):
         raise ConfigError.one("--windows", repr(args.windows), "different whole numbers above 1, such as 64,256")
-    options = reading.Options(
-        args.time, tuple(args.columns.split(",")) if args.columns else None, args.layout, args.label, args.normal,
-        args.labels, args.train_end,
-    )  # fmt: skip
-    found = [inspection.inspect(one, sizes) for one in reading.read(args.data, options)]
+    found = [inspection.inspect(one, sizes) for one in reading.read(args.data, _reading(args))]
     told = findings.findings(found, args.label is not None)
     title = str(args.data)
     if args.json is not None:
@@ -229,7 +242,7 @@ def _fit(args: argparse.Namespace) -> int:
     if args.simulated:
         metrics = recipe.simulated(settings, args.out, print)
     else:
-        series = [one for path in args.paths for one in data.read(path)]
+        series = [one for path in args.paths for one in data.read(path, _reading(args))]
         metrics = recipe.history(settings, series, args.out, print)
     check = metrics["check"]
     print(f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")

@@ -78,7 +78,8 @@ def apart(
     ends = np.cumsum(np.bincount(code, minlength=len(codes)))
     places = [order[ends[codes[name]] - np.sum(code == codes[name]) : ends[codes[name]]] for name in names]
     if label is None and len(names) > 1:
-        joined = _together(file, names, *([which[place] for place in places] for which in (t, numbers, rows)))
+        stamps_of, numbers_of = [t[place] for place in places], [numbers[place] for place in places]
+        joined = _together(file, names, stamps_of, numbers_of, [rows[place] for place in places])
         if joined is not None:
             return [joined]
     return [
