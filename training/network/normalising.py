@@ -1,4 +1,4 @@
-"""What stands before and behind the trunk inside the graph: normalisation of raw units, and the scores.
+"""What stands before the trunk inside the graph: normalisation of raw units.
 
 Everything here is TensorFlow; both fitting and export go through it, so live and trained windows cannot differ.
 """
@@ -17,14 +17,6 @@ LEVEL_FLOOR = 1e-6  # of |level|: 8 to 16 steps of float32, so that rounding alo
 LARGEST = 1e18  # beyond it squares leave float32
 CLIP = 20.0
 LINEAR = 10.0  # spreads up to which the compression is slight: noise, its outliers and steps stay apart
-
-#: What divides the log odds in the score of a model for any sensor. -log P(normal) itself spans e^-10 to 1 on normal
-#: windows and ends near 20 on the plainest fault, which leaves a threshold in the log domain no room. Alarm onsets per
-#: point without a fault, of 1e-5 allowed, and shows that went well, by temperature: 3: 2.5e-5, 87 %; 5: 1.7e-5, 97 %;
-#: 8: .8e-5, 98 %; 12: .6e-5, 98 %; 20: none, 97 % (30 and 60 shows of the demo's kind). A model fitted on a plant's own
-#: history is far less sure of itself and keeps 1.
-TEMPERATURE = 14.0
-NOISE_FLOOR = 0.1  # the score of odds e^31 to 1 for normal, beyond what training can tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +73,3 @@ def _compress(z: Any) -> Any:
     import tensorflow as tf
 
     return tf.sign(z) * LINEAR * tf.math.log(1.0 + tf.abs(z) / LINEAR)
-
-
-def score(logits: Any, normal: int, temperature: float = 1.0) -> Any:
-    """Return the raw score, (N,), from logits (N, K): softplus(z / temperature), z the log odds of "not normal".
-
-    At temperature 1 this is -log P(normal): softplus(logsumexp over the others of (l_k - l_n)) = -log softmax_n(l).
-    Taken from the logits it is exact where P is near 0 or 1, and has no ceiling.
-    """
-    import tensorflow as tf
-
-    apart = tf.concat([logits[:, :normal], logits[:, normal + 1 :]], axis=1) - logits[:, normal : normal + 1]
-    top = tf.reduce_max(apart, axis=1, keepdims=True)
-    odds = top[:, 0] + tf.math.log(tf.reduce_sum(tf.exp(apart - top), axis=1))
-    return tf.nn.softplus(odds / temperature)
