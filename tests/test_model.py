@@ -71,3 +71,21 @@ def test_without_a_gpu_require_refuses_and_prefer_says_why(tmp_path):
     assert model.fallback
     with pytest.raises(ConfigError, match=r"inference.gpu: got 'require', but .*GPU"):
         Model(file, gpu="require")
+
+
+def test_more_windows_than_are_run_at_once_go_in_equal_parts_and_come_back_in_order(tmp_path):
+    model = Model(models.mean_abs(tmp_path, window=4, classes=True))
+    model.batch = 8
+    x = np.arange(25, dtype=np.float32)[:, None, None] * np.ones((1, 4, 1), np.float32)
+    assert [part.stop - part.start for part in model.batches(25)] == [6, 6, 6, 7]
+    outputs = model.run(x)
+    np.testing.assert_allclose(outputs.score, np.arange(25))
+    assert outputs.time_score.shape == (25, 4)
+    np.testing.assert_allclose(outputs.class_probability, [[0.25, 0.75]] * 25)
+    assert len(model.run(x[:0]).score) == 0
+
+
+def test_a_short_max_batch_s_bounds_what_run_may_be_given(tmp_path):
+    file = models.mean_abs(tmp_path, window=64)
+    generous, strict = Model(file, max_batch_s=0.25), Model(file, max_batch_s=0.0005)
+    assert 1 <= strict.batch <= strict.largest_batch < generous.largest_batch

@@ -85,34 +85,37 @@ class Grid:
 
         latest: stamps beyond it are dropped as "future".
         """
-        sensor, t, arrived, values = samples.sensor, samples.t, samples.arrived, samples.values
-        if np.count_nonzero(sensor[1:] < sensor[:-1]):
-            first = _first(sensor)  # messages of many rows are moved whole
-            length = np.diff(first, append=len(sensor))
-            order = np.argsort(sensor[first], kind="stable")
-            sensor, first, length = np.repeat(sensor[first[order]], length[order]), first[order], length[order]
-            t, arrived, values = (take(rows, first, length) for rows in (t, arrived, values))
-        reset = np.zeros(len(sensor), np.bool_)
+        sensor, t, arrived, values, first = _sorted(samples)
+        before, reset = self._before(sensor, t, first), np.zeros(len(sensor), np.bool_)
         if self.timed:
-            keep, reset = self._sift(sensor, t, latest)
-            if not keep.all():
+            if len(t) and t.max() <= latest and self._all_forward(t - before, first):
+                self._late_run[sensor[first]] = 0
+            else:
+                keep, reset = self._sift(sensor, t, latest)
                 sensor, t, arrived, values, reset = sensor[keep], t[keep], arrived[keep], values[keep], reset[keep]
-        first = _first(sensor)
-        if self.measured_s is None or (self.timed and self.interval_s):
-            before = np.empty_like(t)
-            before[1:] = t[:-1]
-            before[first] = self.watermark[sensor[first]]
-            before[reset] = np.nan
-            if self.measured_s is None:
-                self._measure(t - before)
-            placed = self._bridge(sensor, t, arrived, values, before, first, reset)
-        else:
-            placed = Placed(sensor, t, arrived, values, np.ones(len(t), np.bool_), reset)
+                first = _first(sensor)
+                before = self._before(sensor, t, first)
+                before[reset] = np.nan
+        if self.measured_s is None:
+            self._measure(t - before)
+        placed = self._bridge(sensor, t, arrived, values, before, first, reset)
         last = _last(first, len(sensor))
         self.watermark[sensor[last]] = t[last]
         if self._most:
             self._held[sensor[last]] = values[last]
         return placed
+
+    def _before(self, sensor: I32, t: F64, first: I64) -> F64:
+        """Return the stamp before each row of a sensor, NaN where there is none."""
+        before = np.empty_like(t)
+        before[1:] = t[:-1]
+        before[first] = self.watermark[sensor[first]]
+        return before
+
+    def _all_forward(self, dt: F64, first: I64) -> bool:
+        """Return whether every row is a step on, as `_steps` counts, or its sensor's first."""
+        forward = dt / self.interval_s > 0.5 if self.interval_s else dt > 0
+        return int(np.count_nonzero(forward)) + int(np.count_nonzero(np.isnan(dt[first]))) == len(dt)
 
     def _sift(self, sensor: I32, t: F64, latest: float) -> tuple[Bool, Bool]:
         """Return which rows are kept, and which of them set their sensor's watermark back.
@@ -122,39 +125,43 @@ class Grid:
         keep, reset = t <= latest, np.zeros(len(t), np.bool_)
         self._count("future", len(t) - int(np.count_nonzero(keep)))
         rows = np.flatnonzero(keep)
-        first = _first(sensor[rows])
-        before = np.empty(len(rows))
-        before[1:] = t[rows[:-1]]
-        before[first] = self.watermark[sensor[rows[first]]]
-        out_of_order = ~(self._steps(t[rows] - before) >= 1)
-        if not out_of_order.any():
-            self._late_run[sensor[rows]] = 0
-            return keep, reset
-        odd = np.unique(sensor[rows[out_of_order]])
-        calm = ~np.isin(sensor[rows], odd)
-        self._late_run[sensor[rows[calm]]] = 0
-        for row in rows[~calm]:
-            slot, stamp = sensor[row], t[row]
-            watermark = self.watermark[slot]
-            if self._steps(np.array(stamp - watermark)) >= 1:
-                self.watermark[slot], self._late_run[slot] = stamp, 0
-                continue
-            if stamp >= watermark:
-                keep[row] = False
-                self._count("duplicate" if stamp == watermark else "off-grid", 1)
-                continue
-            ticking = self._late_run[slot] and stamp > self._late_t[slot]
-            self._late_run[slot] = self._late_run[slot] + 1 if ticking else 1
-            self._late_t[slot] = stamp
-            if self._late_run[slot] < LATE_RUN:
-                keep[row] = False
-                self._count("late", 1)
-                continue
-            self.watermark[slot], self._late_run[slot], reset[row] = stamp, 0, True
-            self.watermark_resets += 1
-        # The watermarks moved with the rows; `place` reads the one before the first kept row, so put it back.
-        self.watermark[sensor[rows[first]]] = before[first]
+        out_of_order = ~(self._steps(t[rows] - self._before(sensor[rows], t[rows], _first(sensor[rows]))) >= 1)
+        odd = np.isin(sensor[rows], sensor[rows[out_of_order]])
+        self._late_run[sensor[rows[~odd]]] = 0
+        rows = rows[odd]
+        for part in np.split(rows, _first(sensor[rows])[1:]) if len(rows) else []:
+            dropped, believed = self._sift_one(int(sensor[part[0]]), t[part].tolist())
+            keep[part[dropped]] = False
+            reset[part[believed]] = True
         return keep, reset
+
+    def _sift_one(self, slot: int, stamps: list[float]) -> tuple[list[int], list[int]]:
+        """Return which of a sensor's stamps are dropped, and at which its watermark is set back."""
+        watermark, late_run, late_t = (float(array[slot]) for array in (self.watermark, self._late_run, self._late_t))
+        interval_s, dropped, believed = self.interval_s, [], []
+        reasons = {"duplicate": 0, "off-grid": 0, "late": 0}
+        for place, stamp in enumerate(stamps):
+            dt = stamp - watermark
+            if dt != dt or (dt / interval_s > 0.5 if interval_s else dt > 0):  # rounds to a step, as in _steps
+                watermark, late_run = stamp, 0
+                continue
+            if dt >= 0:
+                reasons["duplicate" if dt == 0 else "off-grid"] += 1
+                dropped.append(place)
+                continue
+            late_run = late_run + 1 if late_run and stamp > late_t else 1
+            late_t = stamp
+            if late_run < LATE_RUN:
+                reasons["late"] += 1
+                dropped.append(place)
+            else:
+                watermark, late_run = stamp, 0
+                believed.append(place)
+        for reason, n in reasons.items():
+            self._count(reason, n)
+        self.watermark_resets += len(believed)
+        self._late_run[slot], self._late_t[slot] = late_run, late_t
+        return dropped, believed
 
     def _steps(self, dt: F64) -> F64:
         """Return how many grid steps lie in `dt` seconds; a sensor's first sample (NaN) is one step on."""
@@ -164,8 +171,8 @@ class Grid:
     def _bridge(self, sensor: I32, t: F64, arrived: F64, values: F32, before: F64, first: I64, reset: Bool) -> Placed:
         """Insert the filled rows and mark the restarts."""
         n = len(sensor)
-        if not (self.timed and self.interval_s):
-            return Placed(sensor, t, arrived, values, np.ones(n, bool), reset)
+        if not (self.timed and self.interval_s) or not np.count_nonzero((t - before) / self.interval_s >= 1.5):
+            return Placed(sensor, t, arrived, values, np.ones(n, np.bool_), reset)
         missing = (self._steps(t - before) - 1).astype(np.int64)
         restart = reset | (missing > self._most)
         fills = np.where(restart, 0, missing)
@@ -194,7 +201,7 @@ class Grid:
         return Placed(sensor[source], t_rows, arrived[source], rows, real, whole)
 
     def _measure(self, differences: F64) -> None:
-        self._differences += differences[differences > 0].tolist()
+        self._differences += differences[differences > 0][:MEASURED].tolist()
         if len(self._differences) >= MEASURED:
             self.measured_s = float(np.median(self._differences[:MEASURED]))
             self._differences = []
@@ -202,6 +209,19 @@ class Grid:
     def _count(self, reason: str, n: int) -> None:
         if n:
             self.dropped[reason] = self.dropped.get(reason, 0) + n
+
+
+def _sorted(samples: Samples) -> tuple[I32, F64, F64, F32, I64]:
+    """Return sensor, t, arrived and values sorted by sensor, arrival order for each, and where each sensor starts."""
+    sensor, t, arrived, values = samples.sensor, samples.t, samples.arrived, samples.values
+    first = _first(sensor)
+    if np.count_nonzero(sensor[first[1:]] < sensor[first[:-1]]):
+        length = np.diff(first, append=len(sensor))  # messages of many rows are moved whole
+        order = np.argsort(sensor[first], kind="stable")
+        sensor, first, length = np.repeat(sensor[first[order]], length[order]), first[order], length[order]
+        t, arrived, values = (take(rows, first, length) for rows in (t, arrived, values))
+        first = _first(sensor)
+    return sensor, t, arrived, values, first
 
 
 def _first(sensor: I32) -> I64:
