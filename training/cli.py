@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--html", metavar="FILE", type=Path, help="write a page with a chart of every sensor there too")
     one.set_defaults(run=_inspect)
 
-    one = commands.add_parser("fit", help="fit a model on history with injected faults, and export it")
+    one = commands.add_parser("fit", help="fit a model on history, with injected faults or its labels, and export it")
     one.add_argument(
         "paths",
         nargs="*",
@@ -77,16 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--simulated", action="store_true", help="fit on simulated plants: a model for any one sensor")
     one.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    one.add_argument(
+        "--head", choices=("faults", "classify"), default="faults",
+        help="learn injected faults (default), or the classes that rows are labelled with",
+    )  # fmt: skip
     one.add_argument("--preset", default="small", help=", ".join(architectures.PRESETS))
     one.add_argument("--window", type=int, help="rows; default: the preset's own")
     one.add_argument("--hop", type=int, default=4, help="how often the daemon should score, in rows")
     one.add_argument("--seed", type=int, default=1)
-    one.add_argument("--epochs", type=int, default=16)
-    one.add_argument("--batch", type=int, default=512)
+    one.add_argument("--epochs", type=_count, help="at most; default 16, classify 40 with early stopping")
+    one.add_argument("--batch", type=_count, help="default 512, classify 64")
     one.add_argument("--windows", type=int, help="examples to draw; default 700000 simulated, 40000 from data")
     one.add_argument("--name", help="default: the file's own")
     one.add_argument("--version", default="0.1.0")
     _add_reading(one)
+    _add_labelled(one)
     one.set_defaults(run=_fit)
 
     one = commands.add_parser("evaluate", help="judge a model: simulated plants it never saw, shows, labelled packs")
@@ -126,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--patience", type=_count, default=6, help="stop after so many epochs without a better one")
     one.add_argument("--batch", type=_count, default=64)
     one.add_argument("--json", action="store_true", help="print compare.json instead of the table")
+    _add_reading(one)
     _add_labelled(one)
     one.set_defaults(run=_compare)
 
@@ -156,10 +162,7 @@ def _reading(args: argparse.Namespace) -> Options:
 
 
 def _add_labelled(one: argparse.ArgumentParser) -> None:
-    """Add the options of data whose classes are learnt."""
-    one.add_argument("--label", metavar="NAME", help="a column of classes; default: 0/1, in a pack a class per file")
-    one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
-    one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
+    """Add the options of learning labelled classes."""
     one.add_argument("--rename", metavar="A=B,C=D", help="other names for classes; what gets the same name is one")
     one.add_argument("--per-class", type=_count, default=2000, metavar="N", help="windows of a class, at most")
     one.add_argument("--test-share", type=float, default=0.4, metavar="X", help="of each series' time, its newest")
@@ -231,12 +234,14 @@ def _fit(args: argparse.Namespace) -> int:
     if args.simulated == bool(args.paths):
         raise ConfigError.one("data", "both" if args.paths else "neither", "--simulated, or folders and files")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if args.head == "classify":
+        return _fit_classes(args)
     from training import recipe
     from training.history import data
 
     settings = recipe.Settings(
-        preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs, batch=args.batch,
-        windows=args.windows or (700_000 if args.simulated else 40_000), hop=args.hop,
+        preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs or 16,
+        batch=args.batch or 512, windows=args.windows or (700_000 if args.simulated else 40_000), hop=args.hop,
         name=args.name or args.out.stem, version=args.version,
     )  # fmt: skip
     if args.simulated:
@@ -246,6 +251,24 @@ def _fit(args: argparse.Namespace) -> int:
         metrics = recipe.history(settings, series, args.out, print)
     check = metrics["check"]
     print(f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
+    return 0
+
+
+def _fit_classes(args: argparse.Namespace) -> int:
+    from training import classify
+
+    if len(args.paths) != 1:
+        got = "--simulated" if args.simulated else f"{len(args.paths)} paths"
+        raise ConfigError.one("data", got, "one folder or file with labels, as --head classify learns them")
+    if args.windows is not None:
+        raise ConfigError.one("--windows", str(args.windows), "--per-class, as --head classify draws no windows")
+    settings = classify.Settings(
+        preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs or 40, batch=args.batch or 64,
+        per_class=args.per_class, test_share=args.test_share, hop=args.hop, name=args.name or args.out.stem,
+        version=args.version,
+    )  # fmt: skip
+    check = classify.fit(settings, _labelled(args.paths[0], args), args.out, print)["check"]
+    print(f"on later time, never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
     return 0
 
 
@@ -318,7 +341,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _labelled(path: Path, args: argparse.Namespace) -> tuple[Series, ...]:
-    from training.history import classed, reading
+    from training.history import classed
 
     rename = {}
     for pair in args.rename.split(",") if args.rename else ():
@@ -326,8 +349,7 @@ def _labelled(path: Path, args: argparse.Namespace) -> tuple[Series, ...]:
         if not (old and equals and new):
             raise ConfigError.one("--rename", repr(pair), "OLD=NEW, with commas between")
         rename[old] = new
-    options = reading.Options(label=args.label, normal=args.normal, ranges=args.labels)
-    return tuple(classed.read(path, options, rename))
+    return tuple(classed.read(path, _reading(args), rename))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

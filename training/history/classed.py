@@ -66,6 +66,8 @@ def read(path: Path, options: reading.Options, rename: Mapping[str, str] | None 
     anomalies of each file are a class of their own, named after the file: `fault-IR-7mil.csv.gz` holds class IR-7mil.
     rename: other names for classes; two that get the same one become one.
     """
+    if options.train_end is not None:
+        raise ConfigError.one("--train-end", options.train_end, "--test-share, where classes are learnt")
     series = reading.read(path, options)
     known = [one for one in series if one.label is not None]
     if not known:
