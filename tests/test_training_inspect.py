@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import missing, program
 from training import cli
@@ -220,6 +222,45 @@ def test_the_command_itself_exits_with_2_and_one_message(tmp_path, case):
     assert BAD[case][2] in done.stderr
     assert "Traceback" not in done.stderr
     assert ("Training is blocked" in done.stdout) == (case == "unsorted")
+
+
+CELLS = [
+    "0",
+    "1",
+    "2",
+    "3.5",
+    "1e38",
+    "-3e38",
+    "1e39",
+    "1e-40",
+    "nan",
+    "",
+    "inf",
+    "-1",
+    "x",
+    '"a,b"',
+    "2026-01-01",
+    "1e10",
+]
+
+
+@settings(max_examples=150)
+@given(
+    heads=st.lists(st.sampled_from(["v", "w", "anomaly", "sensor", "value", "unit"]), max_size=4, unique=True),
+    body=st.lists(st.lists(st.sampled_from(CELLS), min_size=5, max_size=5), max_size=40),
+    ticking=st.booleans(),
+    options=st.sampled_from([[], ["--label", "v"], ["--layout", "long"], ["--train-end", "3"], ["--windows", "2,5"]]),
+)
+def test_whatever_a_file_says_inspect_ends_in_a_report_or_a_message(tmp_path_factory, heads, body, ticking, options):
+    folder = tmp_path_factory.mktemp("any")
+    file = folder / "any.csv"
+    lines = [",".join(["time", *heads])]
+    lines += [",".join([str(k) if ticking else row[4], *row[: len(heads)]]) for k, row in enumerate(body)]
+    file.write_text("\n".join(lines) + "\n")
+    told = cli.main(["inspect", str(file), *options, "--html", str(folder / "page.html"), "--json", str(folder / "j")])
+    assert told in (0, 2)
+    if (folder / "j").exists():
+        json.loads((folder / "j").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
 def test_labels_that_do_not_fit_the_data_end_the_command(tmp_path, capsys):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.core.records import F32, F64
+from daemon.core.records import F64
 from training.history import spectrum, windows
 from training.history.reading import Series
 from training.history.spectrum import Period
@@ -140,7 +140,7 @@ def timing(series: Series) -> Timing:
 
 
 def _sensor(series: Series, column: int) -> Sensor:
-    values, rows = series.values[:, column], series.rows
+    values, rows = series.values[:, column].astype(np.float64), series.rows  # a sum of float32 may overflow
     known = np.isfinite(values)
     x = values[known]
     blank = np.flatnonzero(~known)
@@ -174,9 +174,9 @@ def _sensor(series: Series, column: int) -> Sensor:
     )
 
 
-def _robust_z(x: F32) -> F64:
+def _robust_z(x: F64) -> F64:
     """Return how far each value is from the median; 0 where more than half of them are equal, so nothing is known."""
-    away = np.abs(x.astype(np.float64) - np.median(x))
+    away = np.abs(x - np.median(x))
     spread = 1.4826 * float(np.median(away))
     return away / spread if spread > 1e-12 * max(float(np.abs(x).max()), 1e-300) else np.zeros(len(x))
 
