@@ -82,8 +82,8 @@ class Pump:
     def _turn(self, drain: Drain) -> int:
         """Take one drain through; return how many windows were scored."""
         now = time.monotonic()
-        self.metrics.queue_wait(now - np.array(drain.arrived))
         decoded = self._intake.decode(drain)
+        self.metrics.queue_wait(now - decoded.arrived)
         self._count(decoded)
         latest = (max(drain.wall) if drain.wall else time.time()) + self._config.limits.future_s
         for line, samples in zip(self.lines, decoded.samples, strict=True):

@@ -177,9 +177,21 @@ def test_a_flood_of_topics_is_forgotten_and_changes_nothing(monkeypatch):
         decoded = room.decode(("p/a", b"1"), (f"p/{turn}", b"x"), (f"q/{turn}", b"1"), ("p/a", b"2"))
         assert [sample[0] for sample in room.samples(decoded)] == ["a", "a"]
         assert decoded.rejected == {("s0", "not-number"): 1, ("", "no-stream"): 1}
-        assert len(room.intake._group_of) <= 10
-        assert len(room.intake._slots[0]) <= 10
+        assert len(room.intake._homes) <= 10
+        assert len(room.intake._shared[0]) <= 10
         assert len(room.intake._unroutable) <= 10
+
+
+def test_a_sensor_that_was_evicted_gets_a_slot_anew():
+    room = Room(stream(), stream("q/+"), stream("+/b"))
+    messages = [("p/a", b"1"), ("q/b", b"2"), ("p/b", b"3"), ("p/c", b"4")]
+    room.decode(*messages)
+    room.rosters[0].evict([room.rosters[0].slot("a"), room.rosters[0].slot("b")])
+    room.intake.forget()
+    decoded = room.decode(*reversed(messages))
+    assert [sample[0] for sample in room.samples(decoded)] == ["c", "b", "a"]
+    assert [sample[0] for sample in room.samples(decoded, 2)] == ["b", "b"]
+    assert room.rosters[0].slot("a") != room.rosters[0].slot("b")
 
 
 def test_topics_of_any_length_are_routed_and_long_ones_not_remembered():
@@ -188,8 +200,8 @@ def test_topics_of_any_length_are_routed_and_long_ones_not_remembered():
     for _ in range(2):
         assert room.samples(room.decode((long, b"1"))) == [("a", 1000.0, 1.0)]
         assert room.decode(("x" * 5000, b"1")).rejected == {("", "sensor-name"): 1}
-    assert not room.intake._group_of
-    assert not room.intake._slots[0]
+    assert not room.intake._homes
+    assert not room.intake._shared[0]
     assert not room.intake._unroutable
 
 
@@ -198,13 +210,13 @@ def test_a_payload_that_cannot_fill_the_models_channels_names_its_stream():
         Room(stream(), channels=3)
 
 
-TOPICS = st.sampled_from(["p/a", "p/b", "p/c", "q/a", "anomaly/score/x/y", "p", "other"])
+TOPICS = st.sampled_from(["p/a", "p/b", "p/c", "q/a", "r/a", "r/b", "anomaly/score/x/y", "p", "other"])
 PAYLOADS = st.sampled_from([b"1", b"2.5", b"", b"x", b'{"v":3,"ts":4}', b'{"v":1}', b"\x01\x00\x02\x00", b"1e300"])
 MESSAGES = st.lists(st.tuples(TOPICS, PAYLOADS, st.booleans()), max_size=12)
 
 
-@given(drains=st.lists(MESSAGES, max_size=3))
-def test_a_drain_gives_what_its_messages_give_one_by_one(drains):
+@given(drains=st.lists(MESSAGES, max_size=3), forget=st.booleans())
+def test_a_drain_gives_what_its_messages_give_one_by_one(drains, forget):
     """The obvious twin: each message routed, decoded and admitted by itself."""
     streams = [stream("p/+"), stream("+/+", JSON), stream("q/#", BLOCK)]
     room, twin = Room(*streams, max_sensors=2), Room(*streams, max_sensors=2)
@@ -235,3 +247,5 @@ def test_a_drain_gives_what_its_messages_give_one_by_one(drains):
         assert [room.samples(decoded, number) for number in range(3)] == expected
         assert decoded.rejected == rejected
         assert {reason for _, reason in decoded.rejected} <= set(REJECT_REASONS)
+        if forget:  # what was remembered of topics must not matter
+            room.intake.forget()

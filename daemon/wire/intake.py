@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from daemon.config import Limits, Stream
-from daemon.core.records import I32, I64, Samples
+from daemon.core.records import F64, I32, I64, Samples
 from daemon.errors import BadMessage, ConfigError, Problem
 from daemon.wire.inbox import Drain
 from daemon.wire.payload import Format, decoder, spread
@@ -26,6 +26,8 @@ MOST_REFUSED, LONGEST_REMEMBERED = 10_000, 1024
 #: Refused messages that are told one by one; the rest is counted only.
 MOST_DETAILS = 100
 
+#: A topic's home is group << 32 | slot; with these bits all set no slot is known, and -1 is what they read as.
+_NO_SLOT = 2**32 - 1
 
 _T = TypeVar("_T")
 
@@ -63,9 +65,13 @@ class Refused:
 
 @dataclass(slots=True)
 class Decoded:
-    """samples: by stream, None where nothing came. Counts are by (stream, reason) and by stream."""
+    """samples: by stream, None where nothing came. arrived: (N,) of the drain's messages, the monotonic clock.
+
+    Counts are by (stream, reason) and by stream.
+    """
 
     samples: list[Samples | None]
+    arrived: F64
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     payload_bytes: Counter[str] = field(default_factory=Counter)
@@ -84,20 +90,23 @@ class Intake:
     def __init__(self, router: Router, ways: Sequence[Way]) -> None:
         self._router, self._ways = router, list(ways)
         self._most_topics = max(MOST_TOPICS, 2 * sum(way.capacity for way in ways))
-        self._group_of: dict[str, int] = {}  # topic -> which streams it feeds: an index into _groups
+        self._homes: dict[str, int] = {}  # topic -> which streams it feeds (an index into _groups), and its slot there
         self._groups: list[tuple[int, ...]] = []
+        self._shared: list[dict[str, int]] = [{} for _ in ways]  # by stream: topic -> slot, where it feeds several
         self._unroutable: dict[str, BadMessage] = {}
-        self._slots: list[dict[str, int]] = [{} for _ in ways]  # by stream: topic -> slot
 
     def forget(self) -> None:
         """Drop what is remembered of topics' slots; call after sensors were evicted."""
-        for slots in self._slots:
+        self._homes.clear()
+        for slots in self._shared:
             slots.clear()
 
     def decode(self, drain: Drain) -> Decoded:
         """Return the drain's samples, in arrival order for each sensor."""
-        decoded = Decoded([None] * len(self._ways))
-        groups = np.fromiter(map(self._group_of.get, drain.topics, repeat(-1)), np.int32, len(drain))
+        n = len(drain)
+        decoded = Decoded([None] * len(self._ways), np.fromiter(drain.arrived, np.float64, n))
+        homes = np.fromiter(map(self._homes.get, drain.topics, repeat(-1)), np.int64, n)
+        groups, slots = homes >> 32, homes.astype(np.int32)
         for index in np.flatnonzero(groups < 0).tolist():
             topic = drain.topics[index]
             try:
@@ -105,24 +114,28 @@ class Intake:
             except BadMessage as error:
                 decoded.refuse("", lambda topic=topic: topic, error)  # type: ignore[misc]
         for stream, chosen in self._members(groups):
-            decoded.samples[stream] = self._samples(stream, drain, chosen, decoded)
+            decoded.samples[stream] = self._samples(stream, drain, chosen, slots, decoded)
         for topic, size in drain.oversized:
             self._refuse_oversized(topic, size, decoded)
         return decoded
 
-    def _members(self, groups: I32) -> Iterator[tuple[int, I64]]:
-        """Yield (stream, places of its messages) for each stream that has some."""
-        counts = np.bincount(groups[groups >= 0], minlength=len(self._groups)).tolist()
+    def _members(self, groups: I64) -> Iterator[tuple[int, I64 | None]]:
+        """Yield (stream, places of its messages; None: all of them) for each stream that has some."""
+        found = np.flatnonzero(np.bincount(groups[groups >= 0])).tolist()
+        if len(found) == 1 and groups.min() >= 0:  # nearly always
+            for stream in self._groups[found[0]]:
+                yield stream, None
+            return
         for stream in range(len(self._ways)):
-            mine = [at for at, streams in enumerate(self._groups) if counts[at] and stream in streams]
+            mine = [group for group in found if stream in self._groups[group]]
             if mine:
                 yield stream, np.flatnonzero(np.isin(groups, mine))
 
     def _group(self, topic: str) -> int:
         """Return which streams a topic feeds, and remember it. Raises BadMessage."""
-        known = self._group_of.get(topic)
-        if known is not None:
-            return known
+        home = self._homes.get(topic)
+        if home is not None:
+            return home >> 32
         refused = self._unroutable.get(topic)
         if refused is not None:
             raise refused
@@ -139,50 +152,68 @@ class Intake:
             self._groups.append(streams)
         group = self._groups.index(streams)
         if short:
-            if len(self._group_of) >= self._most_topics:
-                self._group_of.clear()
+            if len(self._homes) >= self._most_topics:
                 self.forget()
-            self._group_of[topic] = group
+            self._homes[topic] = group << 32 | _NO_SLOT
         return group
 
-    def _samples(self, stream: int, drain: Drain, chosen: I64, decoded: Decoded) -> Samples | None:
-        """Return one stream's samples; `chosen` are the places of its messages in the drain."""
+    def _samples(self, stream: int, drain: Drain, chosen: I64 | None, slots: I32, decoded: Decoded) -> Samples | None:
+        """Return one stream's samples. chosen: places of its messages in the drain; slots: of all of the drain's."""
         way = self._ways[stream]
-        decoded.messages[way.name] += len(chosen)
         topics, payloads = _pick(drain.topics, chosen), _pick(drain.payloads, chosen)
+        decoded.messages[way.name] += len(payloads)
         decoded.payload_bytes[way.name] += sum(map(len, payloads))
         if not way.timed and any(retained := _pick(drain.retained, chosen)):
             # A retained message without a time is news of unknown age, not a sample.
             error = BadMessage("retained", "a retained message without a time is no new sample")
             for topic in (topic for topic, old in zip(topics, retained, strict=True) if old):
                 decoded.refuse(way.name, self._namer(stream, topic), error)
-            chosen = chosen[~np.array(retained)]
+            new = ~np.array(retained)
+            chosen = np.flatnonzero(new) if chosen is None else chosen[new]
             topics, payloads = _pick(drain.topics, chosen), _pick(drain.payloads, chosen)
         rows, bad = way.format.decode_all(payloads)
         for at, error in bad:
             decoded.refuse(way.name, self._namer(stream, topics[at]), error)
-        slots = self._admit(stream, topics, rows.count, decoded)
-        wall, clock = np.array(_pick(drain.wall, chosen)), np.array(_pick(drain.arrived, chosen))
-        t = rows.t if way.timed else spread(rows, wall, way.interval_s)
-        sensor, arrived, values = np.repeat(slots, rows.count), np.repeat(clock, rows.count), rows.values
-        if (slots < 0).any():
-            room = sensor >= 0
-            sensor, t, values, arrived = sensor[room], t[room], values[room], arrived[room]
-        return Samples(sensor, t, values, arrived) if len(sensor) else None
+        arrived = decoded.arrived
+        if chosen is not None:
+            slots, arrived = slots[chosen], arrived[chosen]
+        t, values = rows.t, rows.values
+        if not way.timed:
+            t = spread(rows, np.array(_pick(drain.wall, chosen)), way.interval_s)
+        homeless = np.count_nonzero(slots < 0)
+        if homeless:
+            slots = self._admit(stream, topics, slots, rows.count, decoded)
+        if bad or len(t) != len(slots):  # not one row for each message
+            slots, arrived = np.repeat(slots, rows.count), np.repeat(arrived, rows.count)
+        if homeless and (slots < 0).any():
+            room = slots >= 0
+            slots, t, values, arrived = slots[room], t[room], values[room], arrived[room]
+        return Samples(slots, t, values, arrived) if len(slots) else None
 
-    def _admit(self, stream: int, topics: Sequence[str], count: I32, decoded: Decoded) -> I32:
-        """Return each message's slot; a sensor gets its slot with its first good message."""
-        way, known = self._ways[stream], self._slots[stream]
-        slots = np.fromiter(map(known.get, topics, repeat(-1)), np.int32, len(topics))
+    def _admit(self, stream: int, topics: Sequence[str], slots: I32, count: I32, decoded: Decoded) -> I32:
+        """Return each message's slot where some are not known; a sensor gets its slot with its first good message."""
+        way, shared, slots = self._ways[stream], self._shared[stream], slots.copy()
+        if shared:
+            places = np.flatnonzero(slots < 0).tolist()
+            slots[places] = [shared.get(topics[at], -1) for at in places]
         for at in np.flatnonzero((slots < 0) & (count > 0)).tolist():
             topic = topics[at]
             slots[at] = slot = way.admit(self._namer(stream, topic)())
             if slot < 0:
                 error = BadMessage("sensor-limit", "limits.max_sensors sensors are known already; raise it or wait")
                 decoded.refuse(way.name, self._namer(stream, topic), error)
-            elif topic in self._group_of:  # bounded where that is
-                known[topic] = slot
+            else:
+                self._remember(stream, topic, slot)
         return slots
+
+    def _remember(self, stream: int, topic: str, slot: int) -> None:
+        home = self._homes.get(topic)
+        if home is None:  # too long a topic, or a flood of them: bounded there, so bounded here
+            return
+        if len(self._groups[home >> 32]) == 1:
+            self._homes[topic] = home & ~_NO_SLOT | slot
+        else:
+            self._shared[stream][topic] = slot
 
     def _namer(self, stream: int, topic: str) -> Callable[[], str]:
         """Return what finds the sensor's name, once it is wanted; the topic is known to feed the stream."""
@@ -200,6 +231,6 @@ class Intake:
             decoded.refuse(self._ways[stream].name, self._namer(stream, topic), error)
 
 
-def _pick(items: list[_T], chosen: I64) -> list[_T]:
-    """Return the chosen items, in order; the list itself where all are."""
-    return items if len(chosen) == len(items) else [items[at] for at in chosen.tolist()]
+def _pick(items: list[_T], chosen: I64 | None) -> list[_T]:
+    """Return the chosen items, in order; None: the list itself."""
+    return items if chosen is None else [items[at] for at in chosen.tolist()]
