@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 
 from daemon.core.model import Model
 from daemon.errors import DataError
@@ -18,6 +19,7 @@ from tests.test_training_classed import CLASSES, labelled, pack
 from training import cli
 from training.judge import classes, comparing, comparison, plot
 from training.judge.comparison import Comparison, Run
+from training.network.heads import classify
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None or "ANOMALYD_CI" in os.environ
@@ -63,6 +65,12 @@ def test_figures_of_classes_equal_those_of_scikit_learn(seed):
     assert list(found["macro"].values()) == pytest.approx(macro[:3], abs=1e-4)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, guess), abs=1e-4)
     assert (classes.confusion(truth, guess, 4) == metrics.confusion_matrix(truth, guess, labels=range(4))).all()
+
+
+def test_class_weights_equal_those_of_scikit_learn():
+    y = np.array([0] * 70 + [1] * 20 + [2] * 10, np.int32)
+    want = compute_class_weight("balanced", classes=np.arange(3), y=y)
+    assert list(classify.class_weight(y, 3).values()) == pytest.approx(want)
 
 
 def test_a_cell_is_mean_and_sample_deviation_over_seeds():
@@ -193,14 +201,14 @@ CLASSES_SORTED = ("normal", "loose", "worn")
 
 @with_fit
 def test_training_stops_early_and_keeps_its_best_epoch(tmp_path):
-    from training import classify
+    from training import classify as recipe
     from training.history import classed
 
     split = classed.split(labelled(pack(tmp_path)), 32, per_class=100)
     rng = np.random.default_rng(0)
     nonsense = replace(split.check.windows, y=rng.permutation(split.check.windows.y))  # what is learnt makes it worse
     split = replace(split, check=replace(split.check, windows=nonsense))
-    learnt = classify.learn(split, classify.Settings(epochs=40, patience=3), lambda line: None)
+    learnt = recipe.learn(split, recipe.Settings(epochs=40, patience=3), lambda line: None)
     checked = [loss for _, loss in learnt.fitted.history]
     assert len(checked) == learnt.fitted.best + 4 < 40
     assert checked[learnt.fitted.best] == min(checked)

@@ -18,8 +18,8 @@ from training.history.classed import Split
 from training.history.reading import Series
 from training.judge import classes as judge
 from training.network import architectures, export, heads, loop
+from training.network.heads import classify
 
-HEAD = "classify"
 MOST_PROBES = 2000
 
 
@@ -63,8 +63,7 @@ def learn(split: Split, settings: Settings, say: Callable[[str], None]) -> Learn
     loop.seed_everything(settings.seed)
     network = architectures.build(preset, len(split.classes), window, channels)
     normaliser = heads.FitNormaliser.of(split.train.windows.x.reshape(-1, channels))
-    counts = np.bincount(split.train.windows.y, minlength=len(split.classes))
-    weight = {k: len(split.train.windows) / (len(counts) * count) for k, count in enumerate(counts.tolist())}
+    weight = classify.class_weight(split.train.windows.y, len(split.classes))
     began = time.perf_counter()
     fitted = loop.fit(
         network, normaliser, split.train.windows, split.check.windows, epochs=settings.epochs, batch=settings.batch,
@@ -86,7 +85,7 @@ def write(learnt: Learnt, split: Split, settings: Settings, about: dict[str, Any
         "channels": list(split.channels),
         "interval_s": split.interval_s or None,
         "hop": settings.hop,
-        "head": HEAD,
+        "head": classify.NAME,
         "classes": list(split.classes),
         "normal_class": split.classes[0],
         "calibration": {"hop": 1, "segments": segments, "noise_floor": 0.0},
