@@ -107,7 +107,7 @@ def replay(
         if slot < 0:
             raise ConfigError.one("limits.max_sensors", str(line.pipeline.plan.capacity), f"room for sensor {name}")
         for at in range(0, len(values), CHUNK):
-            rows = values[at : at + CHUNK]
+            rows = np.ascontiguousarray(values[at : at + CHUNK])  # as a decoder gives them; columns were chosen
             t = table.t[at : at + CHUNK]
             sensors = np.full(len(rows), slot, np.int32)
             pipeline.feed(Samples(sensors, t, rows, np.zeros(len(rows))), now=float(t.max()))

@@ -24,7 +24,7 @@ class Samples:
     """Decoded rows of one stream, in arrival order.
 
     sensor: (N,) int32 slots. t: (N,) float64 epoch seconds, the sensor's own time or, where the stream has no
-    times, the arrival. values: (N, C) float32, finite. arrived: (N,) float64, the monotonic clock.
+    times, the arrival. values: (N, C) float32, finite, C-contiguous. arrived: (N,) float64, the monotonic clock.
     """
 
     sensor: I32
