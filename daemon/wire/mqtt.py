@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 CONNECTED, DISCONNECTED, DEGRADED, FAILED = "connected", "disconnected", "degraded", "failed"
 
 
+#: Reads of fewer bytes are acknowledged at once; with more, a broker has full packets to send and waits for nothing.
+SPARSE_BYTES = 4096
+
+
 class Broker:
     """The daemon's connection to its broker. Every method may be called from any thread and none waits for a socket.
 
@@ -288,7 +292,13 @@ class _Client(paho.Client):
 
     def receive(self, most: int) -> bytes:
         """Return what the socket has, b"" at its end. Raises BlockingIOError when there is nothing, OSError."""
-        return super()._sock_recv(most)
+        data = super()._sock_recv(most)
+        sock = self.socket()
+        if isinstance(sock, socket.socket) and len(data) < SPARSE_BYTES:
+            # A broker without set_tcp_nodelay keeps its next small packet until we acknowledge this one, and TCP would
+            # wait 40 ms for company. Linux forgets the option as it goes, so it is set with each read.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
 
     def handle(self, packet: bytes) -> bool:
         """Let paho read one whole control packet; False: the connection is closed. Raises MalformedError."""
