@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 import os
 
 import pytest
@@ -33,11 +34,11 @@ def test_the_small_presets_cost_is_right_on_paper():
 
 def test_the_receptive_field_is_what_one_output_depends_on():
     # an input row matters to position p if a chain of kernels and pools links them: follow it backwards
-    for preset in architectures.PRESETS.values():
+    for preset in architectures.KNOWN.values():
         rows = {0}
         for layer in reversed(preset.layers):
             if layer.kind == "conv":
-                rows = {row + k for row in rows for k in range(layer.kernel)}
+                rows = {row * layer.stride + k * layer.dilation for row in rows for k in range(layer.kernel)}
             elif layer.kind == "pool":
                 rows = {row * layer.kernel + k for row in rows for k in range(layer.kernel)}
         assert architectures.cost(preset, 2).receptive_field == max(rows) - min(rows) + 1
@@ -58,7 +59,7 @@ def test_the_command_lists_all_presets_and_the_json_says_the_same(capsys):
     table = capsys.readouterr().out
     assert cli.main(["architectures", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["preset"] for row in rows] == ["small", "medium", "large"]
+    assert [row["preset"] for row in rows] == list(architectures.KNOWN)
     for row in rows:
         assert f"{row['parameters']:,}" in table
 
@@ -73,7 +74,7 @@ def test_the_command_says_which_presets_do_not_fit_a_short_window(capsys):
 @pytest.mark.parametrize(
     ("name", "classes", "window", "channels"),
     [("small", 4, None, None), ("small", 8, 100, 3), ("medium", 4, None, None), ("medium", 9, 300, 8),
-     ("large", 4, None, None)],
+     ("large", 4, None, None), ("lean-64", 4, None, None), ("lean-256", 3, 300, 5), ("lean-1024", 4, None, None)],
 )  # fmt: skip
 def test_parameters_counted_on_paper_are_those_of_keras(name, classes, window, channels):
     preset = architectures.preset(name)
@@ -84,9 +85,105 @@ def test_parameters_counted_on_paper_are_those_of_keras(name, classes, window, c
 
 @pytest.mark.slow
 @needs_tensorflow
-@pytest.mark.parametrize("name", ["small", "medium", "large"])
+@pytest.mark.parametrize("name", architectures.KNOWN)
 def test_activations_counted_on_paper_are_the_layers_outputs_in_keras(name):
     network = architectures.build(architectures.preset(name), 4)
     outputs = [layer.output for layer in network.layers if type(layer).__name__ in ("Conv1D", "MaxPooling1D", "Dense")]
     values = sum(int(output.shape[1]) * int(output.shape[2] if len(output.shape) == 3 else 1) for output in outputs)
     assert architectures.cost(architectures.preset(name), 4).activation_bytes == 4 * values
+
+
+@pytest.mark.parametrize(("lean", "preset"), [("lean-64", "small"), ("lean-256", "medium"), ("lean-1024", "large")])
+def test_a_lean_trunk_sees_its_whole_window_for_a_fraction_of_the_presets_work(lean, preset):
+    small, full = (architectures.cost(architectures.preset(name), 4) for name in (lean, preset))
+    assert architectures.preset(lean).window == architectures.preset(preset).window == small.receptive_field
+    assert small.macs < 0.2 * full.macs
+    assert small.parameters < 0.2 * full.parameters
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@pytest.mark.parametrize("name", architectures.LEAN)
+def test_the_first_and_the_newest_row_of_a_window_both_reach_the_end_of_a_lean_trunk(name):
+    import keras
+    import numpy as np
+
+    preset = architectures.preset(name)
+    network = architectures.build(preset, 2)
+    for variable in network.weights:  # all positive, so that nothing cancels and no ReLU shuts
+        variable.assign(np.abs(variable.numpy()) + 0.01)
+    logits = keras.Model(network.input, network.get_layer("logits").output)
+    x = np.ones((3, preset.window, 1), np.float32)
+    x[1, 0] += 100
+    x[2, -1] += 100
+    still, oldest, newest = np.asarray(logits(x))
+    assert (oldest > still).all()
+    assert (newest > still).all()
+
+
+MINE = """
+name = "mine"
+window = 96
+layers = [
+  {kind = "conv", filters = 8, kernel = 5, stride = 2},
+  {kind = "conv", filters = 8, kernel = 3, dilation = 4, padding = "causal"},
+  {kind = "pool", kernel = 2},
+  {kind = "global-mean"},
+  {kind = "dense", units = 16},
+]
+"""
+
+
+def written(folder, text):
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return file
+
+
+def test_an_architecture_file_says_what_is_built(tmp_path):
+    mine = architectures.chosen("small", written(tmp_path, MINE))
+    assert (mine.name, mine.window, len(mine.layers)) == ("mine", 96, 5)
+    # conv (96 - 5) // 2 + 1 = 46 rows, causal keeps them, pool 23
+    cost = architectures.cost(mine, 3)
+    assert cost.macs == 46 * 5 * 8 + 46 * 3 * 8 * 8 + 8 * 16 + 16 * 3
+    assert cost.receptive_field == 5 + 2 * 4 * 2 + 1 * 2
+    assert cost.activation_bytes == 4 * (46 * 8 + 46 * 8 + 23 * 8 + 8 + 16 + 3)
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@pytest.mark.parametrize("end", ["global-mean", "global-max", "newest", "flatten"])
+def test_an_architecture_from_a_file_costs_what_keras_says(tmp_path, end):
+    mine = architectures.chosen("small", written(tmp_path, MINE.replace("global-mean", end)))
+    network = architectures.build(mine, 3, 100, 4)
+    assert network.count_params() == architectures.cost(mine, 3, 100, 4).parameters
+    kinds = ("Conv1D", "MaxPooling1D", "Dense", "GlobalAveragePooling1D", "GlobalMaxPooling1D")
+    shapes = [layer.output.shape[1:] for layer in network.layers if type(layer).__name__ in kinds]
+    assert architectures.cost(mine, 3, 100, 4).activation_bytes == 4 * sum(math.prod(shape) for shape in shapes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "mine"', 'name = "mine"\ncolour = "red"', "colour: got an unknown key, expected name, window, layers"),
+        ("stride = 2", "strides = 2", r"layers\[0\].strides: got an unknown key, expected filters, kernel"),
+        ("units = 16", "units = 0", r"layers\[4\].units: got 0, expected a whole number, 1 to"),
+        ("units = 16", "filters = 16", r"layers\[4\].units: got nothing"),
+        ('"causal"', '"same"', r"layers\[1\].padding: got 'same', expected one of valid, causal"),
+        ('"pool", kernel = 2', '"attention"', r"layers\[2\].kind: got 'attention', expected one of conv, pool"),
+        ("dilation = 4", "dilation = 4, stride = 2", "stride 2 and dilation 4, expected one of them to be 1"),
+        ('{kind = "global-mean"},', "", "dense while there are rows, expected one of flatten"),
+        ('{kind = "dense", units = 16}', '{kind = "pool", kernel = 2}', "pool where no rows are left"),
+        ("window = 96", "window = 20", "window: got 20, expected at least 23 rows: so many does one output of mine"),
+        ("window = 96", "window = ", "expected TOML"),
+    ],
+)
+def test_an_architecture_file_that_cannot_be_built_is_refused_with_the_reason(tmp_path, old, new, said):
+    assert old in MINE
+    with pytest.raises(ConfigError, match=said):
+        architectures.chosen("small", written(tmp_path, MINE.replace(old, new)))
+
+
+def test_an_architecture_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml: --architecture: got No such file"):
+        architectures.chosen("small", tmp_path / "none.toml")

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="anomalyd-train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = commands.add_parser("architectures", help="what the presets are and cost")
+    one = commands.add_parser("architectures", help="what the presets and lean trunks are and cost")
     one.add_argument("--classes", type=int, default=4)
     one.add_argument("--window", type=int, help="instead of each preset's own")
     one.add_argument("--channels", type=int)
@@ -170,26 +170,18 @@ def _add_labelled(one: argparse.ArgumentParser) -> None:
 
 def _architectures(args: argparse.Namespace) -> int:
     rows = []
-    for preset in architectures.PRESETS.values():
+    for preset in architectures.KNOWN.values():
         window, channels = args.window or preset.window, args.channels or preset.channels
         try:
             cost = asdict(architectures.cost(preset, args.classes, window, channels))
-        except ConfigError:  # this preset does not fit into such a window; the others may
+        except ConfigError:  # this one does not fit into such a window; the others may
             cost = dict.fromkeys(("parameters", "macs", "receptive_field", "activation_bytes"))
-        rows.append({"preset": preset.name, "window": window, "channels": channels, "classes": args.classes, **cost})
+        about = {"preset": preset.name, "window": window, "channels": channels, "classes": args.classes}
+        rows.append({**about, **cost, "least_window": architectures.field(preset)})
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{'preset':8}{'window':>8}{'parameters':>13}{'MACs':>14}{'receptive field':>17}{'activations':>13}")
-    for row in rows:
-        if row["parameters"] is None:
-            print(f"{row['preset']:8}{row['window']:>8}  too short a window for these layers")
-            continue
-        kib = f"{row['activation_bytes'] / 1024:.0f} KiB"
-        print(
-            f"{row['preset']:8}{row['window']:>8}{row['parameters']:>13,}{row['macs']:>14,}"
-            f"{row['receptive_field']:>17}{kib:>13}"
-        )
+    print(architectures.table(rows))
     return 0
 
 

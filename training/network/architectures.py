@@ -1,37 +1,19 @@
-"""The presets, exactly as promised, and what each costs: counted on paper here, checked against Keras by a test.
-
-TensorFlow is imported only where a network is built, so listing the presets is instant.
-"""
+"""The architectures that have a name: the presets, exactly as promised, and the lean trunks. Any other is in a file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from daemon.errors import ConfigError
+from training.network.layers import Cost, Layer, Padding, Preset, cost, field, trunk
+
+__all__ = ["KNOWN", "LEAN", "PRESETS", "Cost", "Layer", "Preset", "build", "chosen", "cost", "field", "preset", "table"]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One step of a trunk: "conv" (filters, kernel), "pool" (kernel), "flatten" or "dense" (filters units)."""
-
-    kind: Literal["conv", "pool", "flatten", "dense"]
-    filters: int = 0
-    kernel: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A network for windows of `window` x `channels`; ReLU throughout, 'valid' padding, softmax at the end."""
-
-    name: str
-    window: int
-    channels: int
-    layers: tuple[Layer, ...]
-
-
-def _conv(filters: int, kernel: int) -> Layer:
-    return Layer("conv", filters, kernel)
+def _conv(filters: int, kernel: int, stride: int = 1, dilation: int = 1, padding: Padding = "valid") -> Layer:
+    return Layer("conv", filters, kernel, stride, dilation, padding)
 
 
 def _pool(kernel: int) -> Layer:
@@ -50,62 +32,45 @@ PRESETS = {
     ),
 }  # fmt: skip
 
+#: The strides are chosen so that the last row of features sees the newest sample and exactly one window; a longer
+#: window only adds older rows, which are not looked at. The last kernel is dilated: it spans what is left.
+LEAN = {
+    "lean-64": Preset(
+        "lean-64", 64, 1,
+        (_conv(16, 4, 2), _conv(16, 3, 2), _conv(24, 3, 2), _conv(32, 3, dilation=3), Layer("newest"),
+         Layer("dense", 64)),
+    ),
+    "lean-256": Preset(
+        "lean-256", 256, 1,
+        (_conv(16, 8, 4), _conv(24, 3, 2), _conv(32, 3, 2), _conv(48, 3, 2), _conv(64, 3, dilation=3), Layer("newest"),
+         Layer("dense", 64)),
+    ),
+    "lean-1024": Preset(
+        "lean-1024", 1024, 1,
+        (_conv(16, 16, 8), _conv(24, 3, 2), _conv(32, 3, 2), _conv(48, 3, 2), _conv(64, 3, 2),
+         _conv(64, 3, dilation=3), Layer("newest"), Layer("dense", 64)),
+    ),
+}  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one window costs. receptive_field: rows that one position before Flatten sees.
-
-    activation_bytes: float32 outputs of all layers of one window, pooling included.
-    """
-
-    parameters: int
-    macs: int
-    receptive_field: int
-    activation_bytes: int
+KNOWN = PRESETS | LEAN
 
 
 def preset(name: str) -> Preset:
-    """Return a preset by name. Raises ConfigError naming the known ones."""
-    if name not in PRESETS:
-        raise ConfigError.one("preset", name, f"one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    """Return an architecture by name. Raises ConfigError naming the known ones."""
+    if name not in KNOWN:
+        raise ConfigError.one("preset", name, f"one of {', '.join(KNOWN)}")
+    return KNOWN[name]
 
 
-def cost(preset: Preset, classes: int, window: int | None = None, channels: int | None = None) -> Cost:
-    """Count parameters, multiply-accumulates, receptive field and activations for one window.
+def chosen(name: str, file: Path | None) -> Preset:
+    """Return the architecture in `file`, where there is one, else the named one. Raises ConfigError."""
+    from training.network import architecture_file
 
-    Raises ConfigError where the window is too short for the layers.
-    """
-    rows, width = window or preset.window, channels or preset.channels
-    asked, parameters, macs, activations, field, jump = rows, 0, 0, 0, 1, 1
-    for layer in preset.layers:
-        if layer.kind == "conv":
-            rows -= layer.kernel - 1
-            parameters += (layer.kernel * width + 1) * layer.filters
-            macs += max(rows, 0) * layer.kernel * width * layer.filters
-            width = layer.filters
-            field += (layer.kernel - 1) * jump
-        elif layer.kind == "pool":
-            rows //= layer.kernel
-            field += (layer.kernel - 1) * jump
-            jump *= layer.kernel
-        elif layer.kind == "flatten":
-            rows, width = 1, rows * width
-        else:
-            parameters += (width + 1) * layer.filters
-            macs += width * layer.filters
-            width = layer.filters
-        if rows < 1 or width < 1:
-            raise ConfigError.one("window", str(asked), f"enough rows for the layers of preset {preset.name}")
-        if layer.kind != "flatten":
-            activations += rows * width
-    parameters += (width + 1) * classes
-    macs += width * classes
-    return Cost(parameters, macs, field, 4 * (activations + classes))
+    return preset(name) if file is None else architecture_file.read(file)
 
 
 def build(preset: Preset, classes: int, window: int | None = None, channels: int | None = None) -> Any:
-    """Return the preset as a Keras model from normalised windows (N, W, C) to class probabilities (N, classes).
+    """Return a Keras model from normalised windows (N, W, C) to class probabilities (N, classes).
 
     Its layer "logits" holds what the softmax is taken of. Raises ConfigError where the window is too short.
     """
@@ -113,15 +78,18 @@ def build(preset: Preset, classes: int, window: int | None = None, channels: int
     import keras
 
     inputs = keras.Input((window or preset.window, channels or preset.channels), name="normalised")
-    x = inputs
-    for layer in preset.layers:
-        if layer.kind == "conv":
-            x = keras.layers.Conv1D(layer.filters, layer.kernel, padding="valid", activation="relu")(x)
-        elif layer.kind == "pool":
-            x = keras.layers.MaxPooling1D(layer.kernel)(x)
-        elif layer.kind == "flatten":
-            x = keras.layers.Flatten()(x)
-        else:
-            x = keras.layers.Dense(layer.filters, activation="relu")(x)
-    logits = keras.layers.Dense(classes, name="logits")(x)
+    logits = keras.layers.Dense(classes, name="logits")(trunk(preset, inputs))
     return keras.Model(inputs, keras.layers.Softmax(name="class_probability")(logits), name=preset.name)
+
+
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows of name, window and `Cost` as text; a row without parameters is of a window that is too short."""
+    lines = [f"{'preset':10}{'window':>8}{'parameters':>13}{'MACs':>14}{'receptive field':>17}{'activations':>13}"]
+    for row in rows:
+        start = f"{row['preset']:10}{row['window']:>8}"
+        if row["parameters"] is None:
+            lines.append(f"{start}  too short a window for these layers, {row['least_window']} is the least")
+            continue
+        kib = f"{row['activation_bytes'] / 1024:.1f} KiB"
+        lines.append(f"{start}{row['parameters']:>13,}{row['macs']:>14,}{row['receptive_field']:>17}{kib:>13}")
+    return "\n".join(lines)
