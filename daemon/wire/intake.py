@@ -107,7 +107,8 @@ class Intake:
         decoded = Decoded([None] * len(self._ways), np.fromiter(drain.arrived, np.float64, n))
         homes = np.fromiter(map(self._homes.get, drain.topics, repeat(-1)), np.int64, n)
         groups, slots = homes >> 32, homes.astype(np.int32)
-        for index in np.flatnonzero(groups < 0).tolist():
+        unknown = groups < 0
+        for index in np.flatnonzero(unknown).tolist() if np.count_nonzero(unknown) else ():
             topic = drain.topics[index]
             try:
                 groups[index] = self._group(topic)
@@ -121,11 +122,11 @@ class Intake:
 
     def _members(self, groups: I64) -> Iterator[tuple[int, I64 | None]]:
         """Yield (stream, places of its messages; None: all of them) for each stream that has some."""
-        found = np.flatnonzero(np.bincount(groups[groups >= 0])).tolist()
-        if len(found) == 1 and groups.min() >= 0:  # nearly always
-            for stream in self._groups[found[0]]:
+        if len(groups) and groups[0] >= 0 and not np.count_nonzero(groups != groups[0]):  # nearly always
+            for stream in self._groups[groups[0]]:
                 yield stream, None
             return
+        found = np.flatnonzero(np.bincount(groups[groups >= 0])).tolist()
         for stream in range(len(self._ways)):
             mine = [group for group in found if stream in self._groups[group]]
             if mine:
