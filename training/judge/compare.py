@@ -71,7 +71,7 @@ def run(order: Order, say: Callable[[str], None]) -> Comparison:
     file = order.out / "compare.json"
     found = comparison.read(file, _about(order))
     splits, jobs = _jobs(order, found)
-    wanted = [one for one in jobs if (one.settings.preset, _size(one), one.settings.seed) not in found.runs]
+    wanted = [one for one in jobs if _key(one) not in found.runs]
     if len(wanted) < len(jobs):
         say(f"{len(jobs) - len(wanted)} of {len(jobs)} runs are there already")
     if not jobs and not found.runs:
@@ -82,7 +82,7 @@ def run(order: Order, say: Callable[[str], None]) -> Comparison:
         tests = len(split.test.windows)
         say(f"{size} rows: train {counts}; test {tests}; {split.repeated} left out, as seen before")
     began = time.monotonic()
-    done: list[tuple[float, float]] = []
+    done = [(found.runs[_key(one)].took_s, _work_of(one)) for one in jobs if _key(one) in found.runs]
     never = list(found.left_out)
     try:
         for k, job in enumerate(wanted):
@@ -264,7 +264,11 @@ def _guess(job: Fitting, done: Sequence[tuple[float, float]]) -> float:
 
 
 def _missing(job: Fitting, why: str) -> tuple[str, int, int | None, str]:
-    return job.settings.preset, _size(job), job.settings.seed, why
+    return *_key(job), why
+
+
+def _key(job: Fitting) -> tuple[str, int, int]:
+    return job.settings.preset, _size(job), job.settings.seed
 
 
 def _size(job: Fitting) -> int:
