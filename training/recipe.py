@@ -12,12 +12,13 @@ import numpy as np
 
 from daemon.core.card import MOST_CALIBRATION_VALUES
 from daemon.core.records import F32
-from daemon.errors import DataError
+from daemon.errors import ConfigError, DataError
 from training.history import data, examples
 from training.history.data import History
 from training.history.examples import CLASSES, NORMAL, Examples
 from training.judge import classes as judge
 from training.network import architectures, export, heads, loop
+from training.network.layers import Preset
 
 HELD_BACK = 0.25  # of each series' fitting rows, its newest: they make the calibration scores
 MOST_PROBES = 2000
@@ -25,9 +26,11 @@ MOST_PROBES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fit. windows: examples in all; hop: what the model's card recommends."""
+    """How to fit. architecture: a TOML file, not a preset; windows: examples in all; hop: what the card says."""
 
+    head: str = "faults"
     preset: str = "small"
+    architecture: Path | None = None
     window: int | None = None
     seed: int = 1
     epochs: int = 16
@@ -37,14 +40,22 @@ class Settings:
     name: str = "model"
     version: str = "0.1.0"
 
+    def chosen(self) -> tuple[Preset, int]:
+        """Return the architecture and the window. Raises ConfigError where there is none such."""
+        preset = architectures.chosen(self.preset, self.architecture)
+        return preset, self.window or preset.window
+
 
 def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Fit a model for any single sensor on simulated plants with injected faults; return its metrics.
 
     No calibration scores are stored: no plant of ours speaks for the user's sensor, so each starts cold.
     """
-    preset = architectures.preset(settings.preset)
-    window = settings.window or preset.window
+    if settings.head != "faults":
+        raise ConfigError.one(
+            "--head", f"{settings.head} with --simulated", "history: it learns from a plant's own rows"
+        )
+    _, window = settings.chosen()
     per_sensor, sensors = 40, 26
     plants = max(1, round(settings.windows / (2 * per_sensor * sensors)))
     say(f"drawing windows of {plants} simulated plants")
@@ -61,16 +72,18 @@ def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dic
 
 
 def history(settings: Settings, series: Sequence[History], file: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Fit a model for these sensors on their own normal rows with injected faults; return its metrics.
+    """Fit a model for these sensors on their own normal rows; return its metrics.
 
-    Raises DataError where the series' columns differ or there are too few rows.
+    Raises ConfigError where the window is too short for the architecture; DataError where the series' columns differ,
+    or there are too few rows: then it names the largest window that fits.
     """
-    preset = architectures.preset(settings.preset)
-    window = settings.window or preset.window
+    head = heads.HEADS[settings.head]
+    preset, window = settings.chosen()
+    head.cost(preset, len(CLASSES), window, len(series[0].columns) if series else 1)
     used = [one for one in series if len(one.fit_rows()) >= 3 * window]
     if not used:
         most = max((len(one.fit_rows()) for one in series), default=0)
-        raise DataError("history", "rows for fitting", most, f"at least 3 windows of {window} in a series")
+        raise DataError("history", "rows for fitting", most, _enough(preset, window, most // 3))
     for one in used:
         if one.columns != used[0].columns:
             raise DataError(one.name, "columns", one.columns, f"{used[0].columns} as in {used[0].name}")
@@ -82,13 +95,13 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
         back.append(rows[cut:])
     total = sum(map(len, kept))
     rng = np.random.default_rng([settings.seed, 9])
-    normaliser = heads.FitNormaliser.of(np.concatenate(kept))
-    known = examples.Known(normaliser.mean, normaliser.sd)
+    everything = np.concatenate(kept)
+    normaliser, usual = head.normaliser(everything), heads.FitNormaliser.of(everything)
     parts, checks = [], []
     for rows in kept:
         share = max(8, round(settings.windows / 2 * len(rows) / total))
-        parts.append(examples.draw(rows, window, share, share, rng, known=known))
-        checks.append(examples.draw(rows, window, share // 8, share // 8, rng, known=known))
+        parts.append(head.examples(rows, window, 2 * share, rng, usual))
+        checks.append(head.examples(rows, window, 2 * (share // 8), rng, usual))
     times = [one.t[: one.train_end] for one in used]
     about = {
         "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
@@ -115,26 +128,35 @@ def _fit(
     about: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
+    head = heads.HEADS[settings.head]
     present = [k for k, name in enumerate(CLASSES) if name == NORMAL or (train.y == k).any()]
     names = [CLASSES[k] for k in present]
     place = np.full(len(CLASSES), -1, np.int32)
     place[present] = np.arange(len(present))
     check = examples.only(check, present)
     train, check = Examples(train.x, place[train.y]), Examples(check.x, place[check.y])
-    preset = architectures.preset(settings.preset)
-    window, normal = train.x.shape[1], names.index(NORMAL)
-    cost = architectures.cost(preset, len(names), window, len(channels))
-    say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, classes {', '.join(names)}")
+    preset, window = settings.chosen()
+    normal = names.index(NORMAL)
+    cost = head.cost(preset, len(names), window, len(channels))
+    learnt = f"classes {', '.join(names)}" if head.labelled else head.about
+    say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, {learnt}")
     loop.seed_everything(settings.seed)
-    network = architectures.build(preset, len(names), window, len(channels))
+    network = head.build(preset, len(names), window, len(channels))
     fitted = loop.fit(
-        network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, say=say, seed=settings.seed
-    )
+        network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, seed=settings.seed,
+        loss=head.loss, say=say,
+    )  # fmt: skip
     any_sensor = isinstance(normaliser, heads.WindowNormaliser)
     temperature = heads.TEMPERATURE if any_sensor else 1.0
-    run = export.graph(network, normaliser, normal, temperature)
-    guessed = loop.classes(network, normaliser, check.x)
-    metrics = {"check": judge.report(check.y, guessed, names), "epochs": len(fitted.history), "best": fitted.best + 1}
+    if any_sensor:
+        run = export.graph(network, normaliser, normal, temperature)
+    else:
+        run = head.graph(network, normaliser, check.x, normal)
+    metrics: dict[str, Any] = {"epochs": len(fitted.history), "best": fitted.best + 1}
+    if head.labelled:
+        metrics["check"] = judge.report(check.y, loop.classes(network, normaliser, check.x), names)
+    else:
+        metrics["check"] = {"loss": fitted.history[fitted.best][1]}
     segments = [export.scores(run, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held]
     card = {
         "name": settings.name,
@@ -143,9 +165,9 @@ def _fit(
         "channels": list(channels),
         "interval_s": interval_s,
         "hop": settings.hop,
-        "head": "faults",
-        "classes": names,
-        "normal_class": NORMAL,
+        "head": head.name,
+        "classes": names if head.labelled else [],
+        "normal_class": NORMAL if head.labelled else None,
         "calibration": {
             "hop": 1,
             "segments": _newest(segments),
@@ -154,11 +176,12 @@ def _fit(
         "parameters": cost.parameters,
         "macs": cost.macs,
         "receptive_field": cost.receptive_field,
-        "training": {**about, "seed": settings.seed, "temperature": temperature},
+        "training": {**about, "seed": settings.seed, "architecture": preset.name, "temperature": temperature},
         "metrics": metrics,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    parity = export.write(file, run, card, check.x[:: max(1, len(check) // MOST_PROBES)])
+    probe = check.x[:: max(1, len(check) // MOST_PROBES)]
+    parity = export.write(file, run, card, probe, head.reach(normaliser, probe))
     say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
     return metrics
 
@@ -167,3 +190,16 @@ def _newest(segments: list[F32]) -> list[list[float]]:
     """Return the segments, each cut to its newest scores where all together are more than a card may hold."""
     share = MOST_CALIBRATION_VALUES // max(len(segments), 1)
     return [[round(float(score), 5) for score in segment[-share:]] for segment in segments if share]
+
+
+def _enough(preset: Preset, window: int, largest: int) -> str:
+    """Return what a history too short for `window` lacks: rows, or a window and an architecture that fit `largest`."""
+    wanted = f"at least 3 windows of {window} in a series"
+    fitting = [one.name for one in architectures.KNOWN.values() if architectures.field(one) <= largest]
+    if architectures.field(preset) <= largest:
+        return f"{wanted}; the largest window that fits is {largest}: --window {largest}"
+    if fitting:
+        return (
+            f"{wanted}; the largest window that fits is {largest}: --window {largest} --preset {' or '.join(fitting)}"
+        )
+    return f"{wanted}; no window fits"

@@ -17,25 +17,9 @@ from daemon.core.card import CONTRACT, KEY
 from daemon.core.model import TOLERANCE, Model
 from daemon.core.records import F32
 from daemon.errors import ModelError
-from training.network import heads
+from training.network.heads.faults import graph as graph
 
 OPSET = 17  # ONNX Runtime 1.22, our oldest, runs up to 23; 17 is what tf2onnx is tested with most
-
-
-def graph(network: Any, normaliser: heads.Normaliser, normal: int, temperature: float = 1.0) -> Any:
-    """Return the whole graph as a tf.function: raw windows (N, W, C) -> {"score", "class_probability"}."""
-    import keras
-    import tensorflow as tf
-
-    logits_of = keras.Model(network.inputs, network.get_layer("logits").output)
-    shape = [None, *network.input_shape[1:]]
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="window")])  # type: ignore[untyped-decorator]
-    def run(window: Any) -> dict[str, Any]:
-        logits = logits_of(normaliser(window), training=False)
-        return {"score": heads.score(logits, normal, temperature), "class_probability": tf.nn.softmax(logits)}
-
-    return run
 
 
 def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 | None = None) -> float:
@@ -61,8 +45,8 @@ def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 
         worst = 0.0
         for n in range(0, len(probe), got.largest_batch):
             out = got.run(probe[n : n + got.largest_batch])
-            for name, value in (("score", out.score), ("class_probability", out.class_probability)):
-                want = expected[name][n : n + got.largest_batch]
+            for name, whole in expected.items():
+                value, want = getattr(out, name), whole[n : n + got.largest_batch]
                 apart = np.abs(value - want)
                 allowed = TOLERANCE * np.maximum(1, np.abs(want))
                 if reach is not None:

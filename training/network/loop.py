@@ -57,9 +57,10 @@ def fit(
     seed: int = 0,
     patience: int | None = None,
     class_weight: Mapping[int, float] | None = None,
+    loss: Any = "sparse_categorical_crossentropy",
     say: Callable[[str], None] = print,
 ) -> Fitted:
-    """Fit in place: Adam with a cosine decay, sparse categorical cross-entropy; keep the epoch best on `check`.
+    """Fit in place: Adam with a cosine decay, the head's loss; keep the epoch best on `check`.
 
     patience: stop after so many epochs in a row that were not better. class_weight: what an error on each class costs,
     while fitting and in the check alike. Says one line per epoch, with the time left. KeyboardInterrupt ends the fit
@@ -70,7 +71,7 @@ def fit(
     steps = math.ceil(len(train) / batch)
     network.compile(
         optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps * epochs, alpha=0.02)),
-        loss="sparse_categorical_crossentropy",
+        loss=loss,
     )
     x, x_check = normalise(train.x, normaliser), normalise(check.x, normaliser)
     cost = None if class_weight is None else np.array([class_weight[int(k)] for k in check.y], np.float32)
@@ -85,13 +86,13 @@ def fit(
                 x[order], train.y[order], batch_size=batch, epochs=1, shuffle=False, verbose=0,
                 class_weight=None if class_weight is None else dict(class_weight),
             )  # fmt: skip
-            loss = float(done.history["loss"][0])
+            fitted = float(done.history["loss"][0])
             checked = float(network.evaluate(x_check, check.y, batch_size=8192, sample_weight=cost, verbose=0))
-            history.append((loss, checked))
+            history.append((fitted, checked))
             if checked <= history[best][1]:
                 best, weights = epoch, network.get_weights()
             left = (time.monotonic() - began) / (epoch + 1) * (epochs - epoch - 1)
-            say(f"epoch {epoch + 1}/{epochs} loss={loss:.4f} check={checked:.4f} left={left:.0f}s")
+            say(f"epoch {epoch + 1}/{epochs} loss={fitted:.4f} check={checked:.4f} left={left:.0f}s")
             if patience is not None and epoch - best >= patience:
                 break
     except KeyboardInterrupt:

@@ -64,8 +64,35 @@ class FitNormaliser:
 
         return _compress(tf.clip_by_value((x - self.mean) / self.sd, -CLIP, CLIP))
 
+    def beyond(self, x: Any) -> Any:
+        """Return log(1 + how far the window's farthest value lies beyond CLIP), (N,): what `__call__` cuts off."""
+        import tensorflow as tf
 
-Normaliser = WindowNormaliser | FitNormaliser
+        z = tf.abs((tf.clip_by_value(x, -LARGEST, LARGEST) - self.mean) / self.sd)
+        return tf.math.log(1.0 + tf.nn.relu(tf.reduce_max(z, axis=[1, 2]) - CLIP))
+
+
+@dataclass(frozen=True, slots=True)
+class StandardNormaliser:
+    """As FitNormaliser, but linear and without a limit: for heads whose score is a distance."""
+
+    mean: F32
+    sd: F32
+
+    @classmethod
+    def of(cls, rows: F32) -> StandardNormaliser:
+        """Return the normaliser of these rows, (n, C); sd has FitNormaliser's floor."""
+        usual = FitNormaliser.of(rows)
+        return cls(usual.mean, usual.sd)
+
+    def __call__(self, x: Any) -> Any:
+        """Return normalised windows. x: (N, W, C) float32 in raw units."""
+        import tensorflow as tf
+
+        return (tf.clip_by_value(x, -LARGEST, LARGEST) - self.mean) / self.sd
+
+
+Normaliser = WindowNormaliser | FitNormaliser | StandardNormaliser
 
 
 def _compress(z: Any) -> Any:

@@ -1,0 +1,72 @@
+"""Head `forecast`: the newest rows as the older ones let expect them; the score is how far off they are.
+
+A fault is scored while it is among the newest eighth of the window: with a hop of no more, every row is once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daemon.core.records import F32
+from training.history.examples import Examples
+from training.network import layers
+from training.network.heads import residual
+from training.network.layers import Cost, Preset
+from training.network.normalising import FitNormaliser, StandardNormaliser
+
+
+def horizon(window: int) -> int:
+    """Return how many of a window's newest rows are forecast."""
+    return max(1, window // 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Residual per channel and step. What lies beyond REACH in the older rows counts too: they cannot hide a fault."""
+
+    name: str = "forecast"
+    about: str = "the newest eighth of a window, forecast from the rest"
+    labelled: bool = False
+    loss: Any = residual.loss
+
+    def normaliser(self, rows: F32) -> StandardNormaliser:
+        """See Head."""
+        return residual.normaliser(rows)
+
+    def examples(self, rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
+        """See Head: normal windows alone."""
+        return residual.normal_windows(rows, window, count, rng, usual)
+
+    def cost(self, preset: Preset, classes: int, window: int, channels: int) -> Cost:
+        """See Head; `classes` is of no account."""
+        return layers.cost(preset, horizon(window) * channels, window, channels)
+
+    def build(self, preset: Preset, classes: int, window: int, channels: int) -> Any:
+        """See Head. The trunk sees the older rows behind as many zeros as are forecast, so its length stays W."""
+        import keras
+
+        ahead = horizon(window)
+        inputs = keras.Input((window, channels), name="normalised")
+        older, newest = inputs[:, :-ahead], inputs[:, -ahead:]
+        seen = keras.layers.ZeroPadding1D((ahead, 0))(residual.bounded(older))
+        flat = keras.layers.Dense(ahead * channels, name="forecast")(layers.trunk(preset, seen))
+        apart = newest - keras.layers.Reshape((ahead, channels))(flat)
+        beyond = keras.ops.relu(keras.ops.abs(older) - residual.REACH)
+        return keras.Model(inputs, keras.ops.concatenate([beyond, apart], axis=1), name=f"forecast-{preset.name}")
+
+    def reach(self, normaliser: Any, x: F32) -> F32:
+        """See Head."""
+        return residual.reach(normaliser, x)
+
+    def graph(self, network: Any, normaliser: Any, check: F32, normal: int = 0) -> Any:
+        """See Head."""
+        window = check.shape[1]
+        floor = np.full((window, 1), 1.0, np.float32)
+        floor[-horizon(window) :] = residual.LEAST_SCALE
+        return residual.graph(network, normaliser, check, floor)
+
+
+HEAD = Forecast()

@@ -1,0 +1,75 @@
+"""What `forecast` and `reconstruct` share: a network that returns what it could not tell, and scores made of that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from daemon.core.records import F32
+from training.history import examples
+from training.history.examples import Examples, Known
+from training.network.normalising import FitNormaliser, StandardNormaliser
+
+REACH = 8.0  # standard deviations: what a trunk is shown and what it can give back end there, what is scored does not
+LEAST_SCALE = 0.1  # of a standard deviation; below it a residual of a sensor that hardly moves is rounding
+MOST = 1e15  # scales; its square, summed over a window, is still a float32
+
+
+def normaliser(rows: F32) -> StandardNormaliser:
+    """Return the normalisation by these rows, without a limit on what lies far out."""
+    return StandardNormaliser.of(rows)
+
+
+def normal_windows(rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
+    """Return normal windows that wander a little, as another month might have shown them."""
+    return examples.draw(rows, window, count, 0, rng, known=Known(usual.mean, usual.sd))
+
+
+def bounded(z: Any) -> Any:
+    """Return normalised rows as a trunk is shown them: nearly linear near 0, never beyond REACH."""
+    import keras
+
+    return REACH * keras.ops.tanh(z / REACH)
+
+
+def loss(_: Any, residual: Any) -> Any:
+    """Return the mean Huber loss of each window's residual, (N,): squared up to one standard deviation, then linear."""
+    import keras
+
+    size = keras.ops.abs(residual)
+    within = keras.ops.minimum(size, 1.0)
+    return keras.ops.mean(within * (size - 0.5 * within), axis=(1, 2))
+
+
+def reach(normaliser: Any, x: F32) -> F32:
+    """Return the size of the values, in the least scale, that residuals of raw windows x are differences of, (N,)."""
+    size: F32 = np.abs(np.asarray(normaliser(x))).max(axis=(1, 2)) / LEAST_SCALE
+    return size
+
+
+def graph(network: Any, normaliser: Any, check: F32, floor: F32) -> Any:
+    """Return raw windows -> score (N,), channel_score (N, C) and time_score (N, W): root mean squares.
+
+    They are taken of |residual| / scale over the whole window, a channel's rows, a row's channels; scale is the root
+    mean square of the normal windows `check` in each row and channel, at least `floor`, (W, 1).
+    """
+    import tensorflow as tf
+
+    apart = [np.asarray(network(normaliser(check[n : n + 1024]))) for n in range(0, len(check), 1024)]
+    usual = np.sqrt(np.square(np.concatenate(apart).astype(np.float64)).mean(axis=0))
+    scale = np.maximum(usual, floor).astype(np.float32)
+    shape = [None, *network.input_shape[1:]]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="window")])  # type: ignore[untyped-decorator]
+    def run(window: Any) -> dict[str, Any]:
+        residual = network(normaliser(window), training=False)
+        squares = tf.square(tf.minimum(tf.abs(residual) / scale, MOST))
+        by_channel, by_row = tf.reduce_mean(squares, axis=1), tf.reduce_mean(squares, axis=2)
+        return {
+            "score": tf.sqrt(tf.reduce_mean(by_channel, axis=1)),
+            "channel_score": tf.sqrt(by_channel),
+            "time_score": tf.sqrt(by_row),
+        }
+
+    return run
