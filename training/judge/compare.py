@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -172,7 +171,7 @@ def _alone(job: Fitting) -> Run | Failed:
 def _work(job: Fitting) -> Run:
     _load_tensorflow()
     split, settings = job.split, job.settings
-    before = _rss_mib()
+    before = _held_mib("VmRSS")
     told = time.monotonic()
 
     def say(line: str) -> None:
@@ -182,7 +181,7 @@ def _work(job: Fitting) -> Run:
             print(f"  {_called(job)}: {line}", file=sys.stderr, flush=True)
 
     learnt = classify.learn(split, settings, say)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _held_mib("VmHWM")
     gc.collect()
     with tempfile.TemporaryDirectory(prefix="anomalyd-") as folder:
         file = Path(folder) / "model.onnx"
@@ -244,10 +243,11 @@ def windows_per_s(model: Model, x: F32) -> float:
     return float(len(batch) / best)
 
 
-def _rss_mib() -> float:
-    """Return what this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _held_mib(key: str) -> float:
+    """Return what this process holds (VmRSS), or held at most (VmHWM; getrusage's would count the parent's too)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(found[key].split()[0]) / 1024
 
 
 def _work_of(job: Fitting) -> float:
