@@ -27,7 +27,7 @@ def line(fact: Fact, script: str) -> str:
     kept = {True: " kept", False: " MISSED", None: ""}[said.kept(fact.value)]
     target = f" (target {said.target}{kept})" if said.target else ""
     note = f": {fact.note}" if fact.note else ""
-    return f"{fact.name:<34} n {fact.n} median {fact.value:.4g} {said.unit}{spread}{target}{note}"
+    return f"{fact.name:<34} n {fact.n} median {readable(fact.value)} {said.unit}{spread}{target}{note}"
 
 
 def save(file: Path, found: list[tuple[str, Fact]]) -> None:
@@ -60,8 +60,13 @@ def rewrite(document: Path, found: list[tuple[str, Fact]], setting: str) -> None
     document.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
 
 
+def readable(value: float) -> str:
+    """Return three digits, and large numbers whole."""
+    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _row(fact: Fact, script: str) -> str:
     said = promise(fact, script)
-    value = f"not measured: {fact.why}" if fact.value is None else f"{fact.value:.3g} {said.unit}"
+    value = f"not measured: {fact.why}" if fact.value is None else f"{readable(fact.value)} {said.unit}"
     cells = [f"`{fact.name}`", value, said.target or "-", said.against, f"`python -m tests.bench {script}`"]
     return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
