@@ -87,12 +87,12 @@ def run(order: Order, say: Callable[[str], None]) -> Comparison:
         for k, job in enumerate(wanted):
             spent = time.monotonic() - began
             guess = _guess(job, done)
-            found.left_out = never + [_missing(one, "not yet") for one in wanted[k:]]
             if order.budget_s is not None and spent + guess > order.budget_s and done:
                 why = f"about {guess:.0f} s, and {max(order.budget_s - spent, 0):.0f} s of --budget-s were left"
                 never.append(_missing(job, why))
                 say(f"{k + 1}/{len(wanted)} {_called(job)}: left out, {why}")
                 continue
+            found.left_out = _left_out(never, wanted, found)
             comparison.write(file, found)
             begun = time.monotonic()
             answer = _alone(job)
@@ -106,8 +106,8 @@ def run(order: Order, say: Callable[[str], None]) -> Comparison:
             found.runs[answer.key] = answer
             left = sum(_guess(one, done) for one in wanted[k + 1 :])
             say(f"{k + 1}/{len(wanted)} {_called(job)}: F1 {answer.f1:.3f}, {took:.0f} s; about {_clock(left)} left")
-        found.left_out = never
-    finally:
+    finally:  # also when interrupted, wherever that was
+        found.left_out = _left_out(never, wanted, found)
         comparison.write(file, found)
         (order.out / "compare.html").write_text(comparing.page(found), encoding="utf-8")
     return found
@@ -261,6 +261,14 @@ def _guess(job: Fitting, done: Sequence[tuple[float, float]]) -> float:
     work = sum(work for _, work in done)
     spent = sum(max(seconds - START_S, 0.0) for seconds, _ in done)
     return START_S + _work_of(job) * (spent / work if work else MAC_S)
+
+
+def _left_out(
+    never: Sequence[tuple[str, int, int | None, str]], wanted: Sequence[Fitting], found: Comparison
+) -> list[tuple[str, int, int | None, str]]:
+    """Return what will not be run, and what was not run yet."""
+    told = {one[:3] for one in never}
+    return [*never, *(_missing(one, "not yet") for one in wanted if _key(one) not in found.runs.keys() | told)]
 
 
 def _missing(job: Fitting, why: str) -> tuple[str, int, int | None, str]:
