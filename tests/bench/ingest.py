@@ -35,6 +35,8 @@ SENSORS, RATE = 1_000, 20_000
 INFLIGHT = 0
 #: After the last message: what still rests in the broker or in a drain is taken in by then.
 SETTLE_S = 0.25
+#: After so long, what did not come was lost.
+LOST_S = 20.0
 PROMISED = ("ingest_cpu_vs_libmosquitto", "ingest_qos1_cpu_vs_libmosquitto", "ingest_gain_vs_stock_paho")
 
 
@@ -78,13 +80,16 @@ class Bench:
         self._port, self._sender = port, sender
 
     def cost(self, to: Subscriber, what: Kind, qos: int = 0, rate: float | None = None, tick_us: int = 1000) -> float:
-        """Send once; return the CPU seconds for each of 100,000 messages. Raises where one was lost."""
-        before, used = to.count(), to.cpu_s()
+        """Send once; return the CPU seconds for each of 100,000 messages. Raises where one did not come."""
+        before, used, end = to.count(), to.cpu_s(), time.monotonic() + LOST_S
         self.send(to, what, qos, what.rate if rate is None else rate, tick_us)
-        used, got = to.cpu_s() - used, to.count() - before
-        if got != what.messages:
-            raise RuntimeError(f"{to.root}: {got} of {what.messages} messages came")
-        return used / got * 1e5
+        while True:  # once, but where a sensor's first message makes its ring and the subscriber is behind
+            taken, got = to.cpu_s() - used, to.count() - before
+            if got == what.messages:
+                return taken / got * 1e5
+            if time.monotonic() > end:
+                raise RuntimeError(f"{to.root}: {got} of {what.messages} messages came within {LOST_S:g} s")
+            time.sleep(SETTLE_S)
 
     def send(self, to: Subscriber, what: Kind, qos: int, rate: float, tick_us: int = 1000) -> None:
         words = [self._port, f"{to.root}/{what.kind}", what.kind, qos, rate, what.messages, SENSORS, tick_us]
@@ -128,6 +133,8 @@ def stage(paho: bool = True, inflight: int = INFLIGHT) -> Iterator[tuple[Bench, 
         for root, command in commands.items():
             subscribers[root] = open_.enter_context(ask(root, [*command, str(broker.port), f"{root}/#", "1"]))
         yield Bench(broker.port, folder / "sender"), subscribers
+        if daemon.metric("windows_scored_total"):
+            raise RuntimeError("windows were scored: what was measured is not the ingest alone")
 
 
 @contextlib.contextmanager
@@ -178,7 +185,7 @@ def streams(folder: Path) -> str:
     }
     tables = []
     for what, payload in payloads.items():
-        window = 4_096 if what.samples == 1 else 65_536
+        window = 4_096 if what.samples == 1 else 131_072
         model = models.mean_abs(folder, window, name=f"{what.kind}.onnx")
         tables.append(stream(what.kind, model, f"ours/{what.kind}/#", payload, 'sensor = "{3}"'))
     return "\n".join(tables)
@@ -199,7 +206,7 @@ def facts() -> Iterator[Fact]:
         yield Sides(a, c).gain(PROMISED[2], told)
         for what, told in ((ARRAY, "JSON arrays of 100 samples"), (BLOCK, "blocks of 1,000 float32")):
             yield from big(bench.sides(ours, bare, 3, what), what, told)
-        for what, messages in ((ONE, 200_000), (ARRAY, 10_000), (BLOCK, 10_000)):
+        for what, messages in ((ONE, 200_000), (ARRAY, 40_000), (BLOCK, 20_000)):
             yield from most(bench, ours, bare, what, messages)
 
 
