@@ -2,6 +2,7 @@ import importlib.util
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +188,11 @@ def test_an_architecture_file_that_cannot_be_built_is_refused_with_the_reason(tm
 def test_an_architecture_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml: --architecture: got No such file"):
         architectures.chosen("small", tmp_path / "none.toml")
+
+
+def test_the_manual_shows_what_the_command_prints_and_a_file_that_is_read(tmp_path, capsys):
+    manual = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text()
+    assert cli.main(["architectures"]) == 0
+    assert capsys.readouterr().out in manual
+    mine = architectures.chosen("small", written(tmp_path, manual.partition("```text\n")[2].partition("```")[0]))
+    assert (mine.name, len(mine.layers)) == ("mine", 5)

@@ -100,8 +100,9 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
     parts, checks = [], []
     for rows in kept:
         share = max(8, round(settings.windows / 2 * len(rows) / total))
-        parts.append(head.examples(rows, window, 2 * share, rng, usual))
-        checks.append(head.examples(rows, window, 2 * (share // 8), rng, usual))
+        early, late = (rows, rows) if head.labelled else _apart(rows, window)
+        parts.append(head.examples(early, window, 2 * share, rng, usual))
+        checks.append(head.examples(late, window, 2 * (share // 8), rng, usual))
     times = [one.t[: one.train_end] for one in used]
     about = {
         "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
@@ -190,6 +191,16 @@ def _newest(segments: list[F32]) -> list[list[float]]:
     """Return the segments, each cut to its newest scores where all together are more than a card may hold."""
     share = MOST_CALIBRATION_VALUES // max(len(segments), 1)
     return [[round(float(score), 5) for score in segment[-share:]] for segment in segments if share]
+
+
+def _apart(rows: F32, window: int) -> tuple[F32, F32]:
+    """Return the rows to fit on and the newer ones that say which epoch is best, where there are enough for both.
+
+    A network that learns normal rows knows those it has seen: on them it says nothing of the best epoch, nor of what a
+    usual residual is (.33 against .93 on an asset with 300 rows).
+    """
+    cut = len(rows) - max(len(rows) // 5, window + window // 2)
+    return (rows[:cut], rows[cut:]) if cut >= 2 * window else (rows, rows)
 
 
 def _enough(preset: Preset, window: int, largest: int) -> str:

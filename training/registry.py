@@ -44,13 +44,17 @@ def _knn(series: Sequence[History], window: int, seed: int, file: Path) -> None:
     knn.fit(series, window, seed, file)
 
 
-def _faults_small(series: Sequence[History], window: int, seed: int, file: Path) -> None:
-    from training import recipe
+def _fitted(head: str, preset: str) -> Fit:
+    def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
+        from training import recipe
 
-    settings = recipe.Settings(
-        preset="small", window=window, seed=seed, windows=40_000, name=file.stem[:128], hop=max(1, window // 16)
-    )
-    recipe.history(settings, series, file, lambda line: None)
+        settings = recipe.Settings(
+            head=head, preset=preset, window=window, seed=seed, windows=40_000, name=file.stem[:128],
+            hop=max(1, window // 16),
+        )  # fmt: skip
+        recipe.history(settings, series, file, lambda line: None)
+
+    return fit
 
 
 RECIPES = {
@@ -59,7 +63,15 @@ RECIPES = {
         Recipe("shipped", f"the shipped model {SHIPPED}, as it is", 64),
         Recipe("whitening", "joint whitening, closed form", 64, fit=_whitening, needs=("onnx",)),
         Recipe("knn", "mean distance to the 3 nearest of at most 500 normal windows", 64, True, _knn, ("onnx",)),
-        Recipe("faults-small", "what `fit` does: preset small", 64, True, _faults_small, ("tensorflow", "tf2onnx")),
+        *(
+            Recipe(name, f"what `fit` does: {about}", 64, True, _fitted(head, preset), ("tensorflow", "tf2onnx"))
+            for name, about, head, preset in (
+                ("faults-small", "preset small", "faults", "small"),
+                ("faults-lean", "preset lean-64", "faults", "lean-64"),
+                ("forecast-small", "head forecast, preset small", "forecast", "small"),
+                ("reconstruct-small", "head reconstruct, preset small", "reconstruct", "small"),
+            )
+        ),
     )
 }
 
