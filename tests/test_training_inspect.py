@@ -275,7 +275,7 @@ def test_labels_that_do_not_fit_the_data_end_the_command(tmp_path, capsys):
         assert f"{labels}: {message}" in capsys.readouterr().err
     labels.write_text("start,end\n50,59\n")
     assert cli.main(["inspect", str(file), "--labels", str(labels), "--windows", "16"]) == 0
-    assert "1 labelled event" in capsys.readouterr().out
+    assert "1 labelled event" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_report_that_cannot_be_written_is_said(tmp_path, capsys):
