@@ -12,7 +12,7 @@ from daemon.core.alarms import Alarms
 from daemon.core.calibration import Calibration
 from daemon.core.card import Card
 from daemon.core.grid import Grid, Placed
-from daemon.core.records import F64, I8, I32, Alarm, Outputs, Samples, Scored, SensorState, Windows
+from daemon.core.records import F64, I8, I32, Alarm, Bool, Outputs, Samples, Scored, SensorState, Windows
 from daemon.core.rings import Due, Rings, Runs
 from daemon.core.roster import Roster
 
@@ -122,6 +122,7 @@ class Pipeline:
         self._events: list[Alarm] = []
         self._told: I8 = np.zeros(capacity, np.int8)  # the state that `changes` returned last
         self._untold = False  # whether there may be another one
+        self._all_live = False  # certainly; False says nothing
         self._gone: deque[str] = deque()  # forgotten sensors that `changes` has not returned
         self._placed: Placed | None = None  # the rows of the last feed, while windows of theirs may be due
         self._waiting: list[Runs] = []
@@ -171,10 +172,11 @@ class Pipeline:
             placed = self._placed
             assert placed is not None
             for due in self._due:
+                every = len(due) == len(placed)  # each row ends a window: then their times need no picking
+                t, arrived = (placed.t, placed.arrived) if every else (placed.t[due.row], placed.arrived[due.row])
                 for at in range(0, len(due), most):
                     part = slice(at, at + most)
-                    row = due.row[part]
-                    yield Windows(due.sensor[part], placed.t[row], placed.arrived[row], due.gather(part))
+                    yield Windows(due.sensor[part], t[part], arrived[part], due.gather(part))
             self._due = []
             self._push()
 
@@ -184,11 +186,8 @@ class Pipeline:
         verdicts = self.calibration.update(sensor, outputs.score)
         events = self.alarms.step(sensor, windows.t, verdicts, outputs.score, outputs, self.names)
         self.last_score[sensor] = verdicts.score
-        if np.count_nonzero(self.state[sensor] != LIVE):
-            known = np.isfinite(verdicts.score)
-            self._now_in(sensor[known], LIVE)
-            filling = sensor[~known]
-            self._now_in(filling[self.state[filling] == FILLING], CALIBRATING)
+        if not self._all_live:
+            self._scored(sensor, np.isfinite(verdicts.score))
         if outputs.class_probability is None:
             label = np.full(len(sensor), -1, np.int32)
         else:
@@ -289,6 +288,15 @@ class Pipeline:
         else:
             self._placed = None
 
+    def _scored(self, sensor: I32, known: Bool) -> None:
+        """Note which sensors have a threshold now; what was live before stays so."""
+        if np.count_nonzero(self.state[sensor] != LIVE):
+            self._now_in(sensor[known], LIVE)
+            filling = sensor[~known]
+            self._now_in(filling[self.state[filling] == FILLING], CALIBRATING)
+        state = self.state[: len(self.names)]
+        self._all_live = np.count_nonzero(state == LIVE) + np.count_nonzero(state == FREE) == len(state)
+
     def _restart(self, slots: I32) -> None:
         self.restarts += len(slots)
         self.calibration.restart(slots)
@@ -313,5 +321,6 @@ class Pipeline:
 
     def _now_in(self, slots: I32, state: int) -> None:
         """Note the sensors' state."""
-        self.state[slots] = state
-        self._untold = self._untold or len(slots) > 0
+        if len(slots):
+            self.state[slots] = state
+            self._untold, self._all_live = True, False

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.bench.ready import cpu_s
 from tests.brokers import Mosquitto
 from tests.daemons import Daemon, stream
 
-SENSORS, HOP, SECONDS = 1_000, 16, 8
+SENSORS, HOP, SECONDS = 1_000, 16, 6
 RATES = {"1k": 1_000, "5k": 5_000, "20k": 20_000, "most": 0}
 #: The limits are no part of what is measured: a burst of the fastest run must not be dropped by the broker or by us.
 BROKER = "set_tcp_nodelay true\nmax_queued_bytes 0"
@@ -38,14 +39,23 @@ def facts() -> Iterator[Fact]:
         subprocess.run([compiler, "-O2", "-o", plant, Path(__file__).with_name("plant.c")], check=True)
         model = graphs.save("small", folder)
         for label, rate in RATES.items():
-            yield from run(folder, plant, model, label, rate)
-        yield from run(folder, plant, model, "1k_stock_broker", 1_000, broker_config="max_queued_bytes 0")
+            turns = [run(folder, plant, model, label, rate) for _ in range(3 if label == "1k" else 1)]
+            yield middle(turns)
+        yield run(folder, plant, model, "1k_stock_broker", 1_000, broker_config="max_queued_bytes 0")
+
+
+def middle(turns: list[Fact]) -> Fact:
+    """Return the run with the median value: what else the machine does in a few seconds decides a p99."""
+    turns.sort(key=lambda fact: fact.value or 0.0)
+    chosen = turns[len(turns) // 2]
+    all_ = ", ".join(f"{fact.value:.1f}" for fact in turns)
+    return chosen if len(turns) == 1 else replace(chosen, note=f"of {len(turns)} runs: {all_}; {chosen.note}")
 
 
 def run(
     folder: Path, plant: Path, model: Path, label: str, rate: int, mqtt: str = "", broker_config: str = BROKER
-) -> Iterator[Fact]:
-    """Yield the facts of one rate; a fresh broker and a fresh daemon."""
+) -> Fact:
+    """Measure one rate, with a fresh broker and a fresh daemon."""
     table = stream("line", model, "plant/+", '{ format = "json", value = "v", time = "ts" }', f"hop = {HOP}")
     table = table.replace("[[stream]]", '[[stream]]\nsensor = "{2}"')
     more = "[limits]\ninbox_messages = 1000000"
@@ -74,7 +84,6 @@ def run(
     )
     if rate:
         own = {} if label == "1k" else {"unit": "ms", "against": f"publish to score, {rate:,} messages/s"}
-        yield Fact(f"latency_p99_ms_at_{label}", got["p99_ms"], got["scores"], got["p999_ms"], note, **own)
-    else:
-        against = "one-sample JSON messages through one mosquitto on the same cores"
-        yield Fact("sustained_messages_hz", got["scores_hz"] * HOP, 1, note=note, unit="messages/s", against=against)
+        return Fact(f"latency_p99_ms_at_{label}", got["p99_ms"], got["scores"], got["p999_ms"], note, **own)
+    against = "one-sample JSON messages through one mosquitto on the same cores"
+    return Fact("sustained_messages_hz", got["scores_hz"] * HOP, 1, note=note, unit="messages/s", against=against)
