@@ -1,0 +1,1 @@
+"""The commands of anomalyd-train, one file each: `add` says its options, `run` does it and returns the exit status."""
