@@ -13,9 +13,8 @@ import pytest
 
 from daemon import cli as daemon_cli
 from daemon.core.model import Model
-from tests.naive import baselines as naive
+from tests import histories
 from training import cli, registry
-from training.baselines import graph, knn, whitening
 from training.history import data, simulate
 from training.judge import benchmark, crew, evaluate, results
 from training.judge.results import Row
@@ -31,11 +30,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asset():
-    """Three sensors of one machine, seen together."""
-    columns = simulate.plant(3, 1600, seed=4, rate_hz=50.0, family="demo")
-    values = np.hstack([one.values for one in columns])
-    labels = np.logical_or.reduce([one.anomaly for one in columns])
-    return data.History("asset.csv", ("a", "b", "c"), columns[0].t, values, labels, 0.02, 640)
+    return histories.asset()
 
 
 def rows_of(file):
@@ -59,84 +54,6 @@ def run(folder, out, *words, recipe="whitening"):
             *map(str, words),
         ]
     )
-
-
-def cut(values, window):
-    return np.ascontiguousarray(graph.windows(values, window))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_whitening_equals_its_slow_twin(tmp_path, asset, channels):
-    one = dataclasses.replace(asset, columns=asset.columns[:channels], values=asset.values[:, :channels].copy())
-    whitening.fit([one], 32, 1, tmp_path / "w.onnx")
-    model = Model(tmp_path / "w.onnx")
-    x = cut(one.values, 32)[::97]
-    out = model.run(x)
-    fit_rows = one.values[:480]  # three quarters of the 640
-    for window, score, shares in zip(x, out.score, out.channel_score, strict=True):
-        expected, expected_shares = naive.whitening(window, fit_rows)
-        assert score == pytest.approx(expected, rel=1e-3)
-        assert shares == pytest.approx(expected_shares, rel=1e-2, abs=1e-3 * expected**2)
-
-
-def test_knn_equals_its_slow_twin(tmp_path, asset):
-    knn.fit([asset], 32, 1, tmp_path / "k.onnx")
-    model = Model(tmp_path / "k.onnx")
-    x = cut(asset.values, 32)[::97]
-    memory = knn.remember(graph.Normal.of([asset], 32), 32, 1)
-    assert len(memory) == 480 - 32 + 1
-    expected = [naive.knn(window, memory, asset.values[:480]) for window in x]
-    assert model.run(x).score == pytest.approx(expected, rel=1e-3, abs=1e-2)
-
-
-def test_knn_remembers_500_different_windows_at_most_and_the_seed_draws_them(asset):
-    long = dataclasses.replace(asset, train_end=1600, anomaly=np.zeros(1600, bool))
-    normal = graph.Normal.of([long], 16)
-    first, second = knn.remember(normal, 16, 1), knn.remember(normal, 16, 2)
-    assert first.shape == (500, 48)
-    assert len(np.unique(first, axis=0)) == 500
-    assert not np.array_equal(first, second)
-    assert np.array_equal(first, knn.remember(normal, 16, 1))
-
-
-@pytest.mark.parametrize("form", [whitening, knn])
-def test_calibration_scores_are_of_rows_that_were_not_fitted_on(tmp_path, asset, form):
-    file = tmp_path / "m.onnx"
-    form.fit([asset], 32, 1, file)
-    model = Model(file)
-    (segment,) = model.card.calibration.segments
-    assert segment == pytest.approx(model.run(cut(asset.values[480:640], 32)).score, rel=1e-4, abs=1e-4)
-    after = dataclasses.replace(asset, values=asset.values.copy())
-    after.values[480:] += 100
-    form.fit([after], 32, 1, tmp_path / "n.onnx")
-    x = cut(asset.values, 32)[::50]
-    assert np.array_equal(Model(tmp_path / "n.onnx").run(x).score, model.run(x).score)
-
-
-def test_calibration_keeps_the_newest_scores_that_a_card_may_hold(tmp_path):
-    t = np.arange(40_000.0)
-    values = np.random.default_rng(0).normal(size=(40_000, 1)).astype(np.float32)
-    one = data.History("long.csv", ("v",), t, values, np.zeros(40_000, bool), 1.0, 40_000, "train")
-    whitening.fit([one], 16, 1, tmp_path / "m.onnx")
-    model = Model(tmp_path / "m.onnx")
-    (segment,) = model.card.calibration.segments
-    assert len(segment) == 8192
-    assert segment[-1] == pytest.approx(float(model.run(values[None, -16:]).score[0]), rel=1e-4)
-
-
-@pytest.mark.parametrize("form", [whitening, knn])
-def test_sensors_that_never_moved_give_zero_and_then_something(tmp_path, form):
-    still = data.History(
-        "s.csv", ("a", "b"), np.arange(400.0), np.full((400, 2), 7, np.float32), np.zeros(400, bool), 1.0, 400
-    )
-    form.fit([still], 16, 1, tmp_path / "m.onnx")
-    x = np.full((3, 16, 2), 7, np.float32)
-    x[1, -1, 1] += 1
-    x[2] = 3e38
-    score = Model(tmp_path / "m.onnx").run(x).score
-    assert np.isfinite(score).all()
-    assert score[0] == pytest.approx(0, abs=0.01)
-    assert score[1] > 1
 
 
 def test_every_series_has_a_row_and_then_come_the_means(tmp_path, pack):
@@ -299,7 +216,7 @@ def test_what_cannot_be_done_is_said_before_any_work(tmp_path, pack, capsys):
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
     for words, said in (
-        ([str(pack), "--recipe", "magic", "--out", "r.csv"], "expected one of shipped, whitening, knn, faults-small"),
+        ([str(pack), "--recipe", "magic", "--out", "r.csv"], "expected one of shipped, zscore, ewma, sub-pca"),
         ([str(pack), "--recipe", "knn", "--out", str(other)], "expected pack,file,recipe"),
         ([str(tmp_path / "gone"), "--recipe", "knn", "--out", "r.csv"], "a folder with index.csv"),
         ([str(pack), "--recipe", "shipped", "--window", "32", "--out", "r.csv"], "has its own"),

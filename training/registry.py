@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,16 +33,11 @@ class Recipe:
     needs: tuple[str, ...] = ()
 
 
-def _whitening(series: Sequence[History], window: int, seed: int, file: Path) -> None:
-    from training.baselines import whitening
+def _closed(name: str, about: str, module: str, function: str = "fit", seeded: bool = False) -> Recipe:
+    def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
+        getattr(importlib.import_module(f"training.baselines.{module}"), function)(series, window, seed, file)
 
-    whitening.fit(series, window, seed, file)
-
-
-def _knn(series: Sequence[History], window: int, seed: int, file: Path) -> None:
-    from training.baselines import knn
-
-    knn.fit(series, window, seed, file)
+    return Recipe(name, about, 64, seeded, fit, ("onnx",))
 
 
 def _fitted(head: str, preset: str) -> Fit:
@@ -61,8 +57,15 @@ RECIPES = {
     one.name: one
     for one in (
         Recipe("shipped", f"the shipped model {SHIPPED}, as it is", 64),
-        Recipe("whitening", "joint whitening, closed form", 64, fit=_whitening, needs=("onnx",)),
-        Recipe("knn", "mean distance to the 3 nearest of at most 500 normal windows", 64, True, _knn, ("onnx",)),
+        _closed("zscore", "each sensor's newest row, in spreads from its mean; the largest", "charts", "zscore"),
+        _closed("ewma", "each sensor's moving average that forgets; the largest", "charts", "ewma"),
+        _closed("sub-pca", "what of each sensor's window is outside its principal components", "pca", "each"),
+        _closed("joint-pca", "what of all newest rows is outside their principal components", "pca", "joint"),
+        _closed("kmeans", "distance to the nearest of 20 centres", "kmeans", seeded=True),
+        _closed("knn", "mean distance to the 3 nearest of at most 500 normal windows", "knn", seeded=True),
+        _closed("matrix-profile", "each sensor's shape to the nearest of 1024; the mean", "matrix_profile"),
+        _closed("isolation-forest", "100 random trees on windows", "forest", seeded=True),
+        _closed("whitening", "joint whitening", "whitening"),
         *(
             Recipe(name, f"what `fit` does: {about}", 64, True, _fitted(head, preset), ("tensorflow", "tf2onnx"))
             for name, about, head, preset in (
@@ -74,6 +77,12 @@ RECIPES = {
         ),
     )
 }
+
+BASELINES = (
+    "shipped", "zscore", "ewma", "sub-pca", "joint-pca", "kmeans", "knn", "matrix-profile", "isolation-forest",
+    "whitening",
+)  # fmt: skip
+DEFAULT = "default"  # what `fit` does unless told otherwise, where there is such a recipe
 
 
 def recipe_named(name: str) -> Recipe:

@@ -22,9 +22,11 @@ from training.history import data
 from training.history.data import History
 
 OPSET = 17  # as the networks are exported
+ML, ML_OPSET = "ai.onnx.ml", 3  # where trees live
 HELD_BACK = 0.25  # of each series' fitting rows, its newest: they make the calibration scores
 CLIP = 20.0
-NOISE_FLOOR = 0.1  # normal windows score about 1 to 30 in both forms; this is rounding on a constant signal
+LARGEST = 1e18  # beyond it squares leave float32
+NOISE_FLOOR = 0.1  # normal windows score about .5 to 30 in all forms; this is rounding on a constant signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +68,24 @@ def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
     return helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
 
 
-def normalised(normal: Normal) -> tuple[list[NodeProto], dict[str, Any]]:
-    """Return the nodes from "window" to "normalised", and their constants."""
+def normalised(normal: Normal, limit: float = CLIP) -> tuple[list[NodeProto], dict[str, Any]]:
+    """Return the nodes from "window" to "normalised", and their constants. limit: in spreads."""
     nodes = [
         node("Sub", "window mean", "moved"),
         node("Div", "moved sd", "in_spreads"),
         node("Clip", "in_spreads lowest highest", "normalised"),
     ]
-    return nodes, {"mean": normal.mean, "sd": normal.sd, "lowest": np.float32(-CLIP), "highest": np.float32(CLIP)}
+    return nodes, {"mean": normal.mean, "sd": normal.sd, "lowest": np.float32(-limit), "highest": np.float32(limit)}
 
 
-def model_of(
-    name: str, window: int, channels: int, nodes: Sequence[NodeProto], constants: Mapping[str, Any], by_channel: bool
+def _model(
+    name: str, window: int, channels: int, nodes: Sequence[NodeProto], constants: Mapping[str, Any]
 ) -> ModelProto:
-    """Return a model from "window" (N, W, C) to "score" (N,) and, where `by_channel`, "channel_score" (N, C)."""
+    """Return a model from "window" (N, W, C) to "score" (N,) and, where a node makes it, "channel_score" (N, C)."""
     outputs: dict[str, list[str | int]] = {"score": ["N"]}
-    if by_channel:
+    if any("channel_score" in one.output for one in nodes):
         outputs["channel_score"] = ["N", channels]
+    domains = {"": OPSET} | ({ML: ML_OPSET} if any(one.domain == ML for one in nodes) else {})
     graph = helper.make_graph(
         nodes,
         name,
@@ -90,25 +93,47 @@ def model_of(
         [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     model.producer_name = "anomalyd-train"
     check_model(model)
     return model
 
 
-def write(file: Path, model: ModelProto, normal: Normal, series: Sequence[History], **card: Any) -> None:
+def write(
+    file: Path,
+    head: str,
+    window: int,
+    normal: Normal,
+    series: Sequence[History],
+    nodes: Sequence[NodeProto],
+    constants: Mapping[str, Any],
+    *,
+    macs: int,
+    sees: int | None = None,
+    cuts: int = 0,
+) -> None:
     """Write a model and its card, with the scores that it gives the held-back rows; whole or not at all.
 
-    card: name, window, head and what else is to be told. Raises ModelError where the daemon would refuse the file.
+    macs: multiply-adds of one window; sees: how many of its newest rows count, default all; cuts: nodes of trees.
+    Parameters are those and the constants with a fraction. Raises ModelError where the daemon would refuse the file.
     """
     first = series[0]
     times = [one.t[: len(one.fit_rows())] for one in series]
+    arrays = [np.asarray(one) for one in constants.values()]
+    model = _model(head, window, len(first.columns), nodes, constants)
     told = {
         "contract": CONTRACT,
+        "name": file.stem[:128],
         "version": "0.1.0",
+        "window": window,
         "channels": list(first.columns),
         "interval_s": float(np.median([one.interval_s for one in series])) or None,
-        "hop": max(1, card["window"] // 16),
+        "hop": max(1, window // 16),
+        "head": head,
+        "parameters": cuts + sum(one.size for one in arrays if one.dtype.kind == "f"),
+        "macs": macs,
+        "receptive_field": sees or window,
         "training": {
             "data": ", ".join(one.name for one in series[:5]) + (" ..." if len(series) > 5 else ""),
             "fingerprint": data.fingerprint(one.fit_rows() for one in series),
@@ -117,14 +142,13 @@ def write(file: Path, model: ModelProto, normal: Normal, series: Sequence[Histor
             "end": float(max(t[-1] for t in times if len(t))),
         },
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **card,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part.onnx")
     try:
         _save(model, {**told, "calibration": {"hop": 1, "segments": [], "noise_floor": NOISE_FLOOR}}, part)
         run = Model(part, gpu="off", threads=1)
-        segments = _scores(run, normal.held, card["window"])
+        segments = _scores(run, normal.held, window)
         _save(model, {**told, "calibration": {"hop": 1, "segments": segments, "noise_floor": NOISE_FLOOR}}, part)
         os.replace(part, file)
     finally:

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from daemon.core.records import F64
-from training.baselines import graph
+from training.baselines import covariance, graph
 from training.baselines.graph import Normal, node
 from training.history.data import History
 
 FLOOR = 1e-3  # of the largest eigenvalue
 LEAST = 1e-4  # squared spreads; where every sensor was constant
-CHUNK = 4096  # windows held as float64 at a time
 
 
 def last_rows(window: int, channels: int) -> int:
@@ -60,32 +59,13 @@ def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
         "of_channel": np.tile(np.eye(channels, dtype=np.float32), (rows, 1)),
     }
     size = rows * channels
-    graph.write(
-        file,
-        graph.model_of("whitening", window, channels, nodes, constants, by_channel=True),
-        normal,
-        series,
-        name=file.stem[:128],
-        window=window,
-        head="whitening",
-        parameters=size * (size + 1) + 2 * channels,
-        macs=2 * size * size + size * channels,
-        receptive_field=rows,
-    )
+    macs = 2 * size * size + size * channels
+    graph.write(file, "whitening", window, normal, series, nodes, constants, macs=macs, sees=rows)
 
 
 def whitener(normal: Normal, rows: int) -> tuple[F64, F64]:
     """Return (centre, whiten), (D,) and (D, D) with D = rows x C: |(v - centre) @ whiten| is the distance of v."""
-    size = rows * len(normal.mean)
-    count, total, products = 0, np.zeros(size), np.zeros((size, size))
-    for part in normal.fit:
-        flat = graph.windows(normal.normalise(part), rows)
-        for n in range(0, len(flat), CHUNK):
-            chunk = flat[n : n + CHUNK].reshape(-1, size).astype(np.float64)
-            count += len(chunk)
-            total += chunk.sum(axis=0)
-            products += chunk.T @ chunk
-    centre = total / count
-    values, vectors = np.linalg.eigh(products / count - np.outer(centre, centre))
+    centre, spread = covariance.of(graph.windows(normal.normalise(part), rows) for part in normal.fit)
+    values, vectors = np.linalg.eigh(spread)
     values = np.maximum(values, max(FLOOR * values[-1], LEAST))
     return centre, vectors / np.sqrt(values)
