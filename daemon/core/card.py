@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -35,6 +35,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     hop: Count = 1
     interval_s: float | None = None
     head: str = ""
+    precision: Literal["float32", "fp16", "int8"] = "float32"
     classes: list[str] = []
     normal_class: str | None = None
     calibration: CalibrationCard = CalibrationCard()

@@ -1,6 +1,6 @@
 """A fitted network -> one self-describing ONNX file, proved equal to Keras before it is kept.
 
-tf2onnx's only door; onnx's other one is training/baselines/graph.py.
+tf2onnx's only door; onnx's others are training/baselines/graph.py and training/network/precision/.
 """
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+"""The trunk's layers in int8, as quantize and dequantize nodes around them. onnxruntime.quantization's only door.
+
+Weights are signed, one scale per output channel, activations unsigned. The weights keep one bit free: processors
+without VNNI add products of eight bits in sixteen, and would cut sums off that ours does not (the file runs anywhere).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, NodeProto
+from onnxruntime import quantization
+
+from daemon.core.records import F32
+from training.network.precision import trunk
+
+BATCH = 64
+#: Relu may stand behind them as well as before. ONNX Runtime would pull the quantizing up through them, and its pools
+#: of bytes take five times as long as its pools of floats; at a Relu it stops.
+MOVES = ("Squeeze", "Unsqueeze", "MaxPool", "Transpose", "Reshape", "Flatten")
+
+
+def convert(model: ModelProto, windows: F32) -> ModelProto:
+    """Return a copy of a model whose layers are int8, their ranges those of `windows`, (N, W, C) in raw units.
+
+    The first layer stays float32 where there are others: its input spans the largest fault that is not cut off, of
+    which a 256th is as large as what is usual (AUC .748 against .760 on injected faults), and it is the cheapest.
+    """
+    copy = ModelProto.FromString(model.SerializeToString())
+    _sink(copy)
+    layers = trunk.layers(copy)
+    names = [node.name for node in layers[1:] or layers]
+    with tempfile.TemporaryDirectory(prefix="anomalyd-") as folder:
+        whole, low = Path(folder, "whole.onnx"), Path(folder, "low.onnx")
+        onnx.save_model(copy, str(whole))
+        logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
+        try:
+            quantization.quantize_static(
+                str(whole), str(low), _Reader(windows), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+                reduce_range=True, activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8, nodes_to_quantize=names,
+                op_types_to_quantize=list(trunk.LAYERS), calibrate_method=quantization.CalibrationMethod.MinMax,
+            )  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
+        return onnx.load(str(low))
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Hands out windows, a batch at a time."""
+
+    def __init__(self, windows: F32) -> None:
+        self._batches: Iterator[F32] = (windows[n : n + BATCH] for n in range(0, len(windows), BATCH))
+
+    def get_next(self) -> dict[str, F32] | None:
+        """Return the next batch, None behind the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"window": batch}
+
+
+def _sink(model: ModelProto) -> None:
+    """Move each Relu behind the nodes of MOVES that follow it; what comes out is the same, bit by bit."""
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    outputs = {output.name for output in model.graph.output}
+    place = 0
+    while place < len(nodes):
+        relu = nodes[place]
+        users = [node for node in nodes if relu.output[0] in node.input] if relu.op_type == "Relu" else []
+        follower = users[0] if len(users) == 1 else None
+        if (
+            follower is None
+            or follower.op_type not in MOVES
+            or len(follower.output) > 1
+            or outputs.intersection([relu.output[0], follower.output[0]])
+        ):
+            place += 1
+            continue
+        before, between, after = relu.input[0], relu.output[0], follower.output[0]
+        follower.input[0], follower.output[0] = before, between
+        relu.input[0], relu.output[0] = between, after
+        nodes.pop(place)
+        nodes.insert(nodes.index(follower) + 1, relu)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
