@@ -17,8 +17,10 @@ from training.history import classed, data
 from training.history.classed import Split
 from training.history.reading import Series
 from training.judge import classes as judge
-from training.network import architectures, export, heads, loop
+from training.network import architectures, device, export, heads, loop
 from training.network.heads import classify
+from training.network.layers import Preset
+from training.runfolder import RunFolder
 
 MOST_PROBES = 2000
 
@@ -28,6 +30,7 @@ class Settings:
     """How to fit. per_class: windows of a class, at most; patience: epochs without a better one before it stops."""
 
     preset: str = "small"
+    architecture: Path | None = None
     window: int | None = None
     seed: int = 1
     epochs: int = 40
@@ -38,6 +41,10 @@ class Settings:
     hop: int = 4
     name: str = "model"
     version: str = "0.1.0"
+
+    def chosen(self) -> Preset:
+        """Return the architecture. Raises ConfigError where there is none such."""
+        return architectures.chosen(self.preset, self.architecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,12 @@ class Learnt:
     train_s: float
 
 
-def learn(split: Split, settings: Settings, say: Callable[[str], None]) -> Learnt:
+def learn(split: Split, settings: Settings, say: Callable[[str], None], keep: loop.Keep | None = None) -> Learnt:
     """Fit one network: Adam, sparse categorical cross-entropy, each class of the same weight in all.
 
-    The epoch best on the check is kept.
+    The epoch best on the check wins. keep: where each epoch is kept.
     """
-    preset = architectures.preset(settings.preset)
+    preset = settings.chosen()
     window, channels = split.train.windows.x.shape[1:]
     cost = architectures.cost(preset, len(split.classes), window, channels)
     loop.seed_everything(settings.seed)
@@ -67,7 +74,7 @@ def learn(split: Split, settings: Settings, say: Callable[[str], None]) -> Learn
     began = time.perf_counter()
     fitted = loop.fit(
         network, normaliser, split.train.windows, split.check.windows, epochs=settings.epochs, batch=settings.batch,
-        seed=settings.seed, patience=settings.patience, class_weight=weight, say=say,
+        seed=settings.seed, patience=settings.patience, class_weight=weight, say=say, keep=keep,
     )  # fmt: skip
     train_s = time.perf_counter() - began
     return Learnt(network, normaliser, export.graph(network, normaliser, 0), fitted, cost, train_s)
@@ -92,7 +99,7 @@ def write(learnt: Learnt, split: Split, settings: Settings, about: dict[str, Any
         "parameters": learnt.cost.parameters,
         "macs": learnt.cost.macs,
         "receptive_field": learnt.cost.receptive_field,
-        "training": {**about, "seed": settings.seed, "architecture": settings.preset},
+        "training": {**about, "seed": settings.seed, "architecture": settings.chosen().name},
         "metrics": {"epochs": len(learnt.fitted.history), "best": learnt.fitted.best + 1},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -108,29 +115,43 @@ def _logits(learnt: Learnt, x: F32) -> F32:
     return found
 
 
-def fit(settings: Settings, series: Sequence[Series], file: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def fit(
+    settings: Settings,
+    series: Sequence[Series],
+    file: Path,
+    say: Callable[[str], None],
+    run: RunFolder | None = None,
+) -> dict[str, Any]:
     """Fit a classifier on labelled series and write it; return how it judged later time, as in the card's metrics.
 
-    Raises DataError where classes have too few windows.
+    run: where the fit is kept. Raises DataError where classes have too few windows.
     """
-    window = settings.window or architectures.preset(settings.preset).window
-    architectures.cost(architectures.preset(settings.preset), len(series[0].classes), window, len(series[0].columns))
-    split = classed.split(series, window, settings.per_class, settings.test_share)
-    for name, part in (("train", split.train), ("check", split.check), ("test", split.test)):
-        found = ", ".join(f"{count} {name}" for name, count in part.counts(split.classes).items())
-        say(f"{name}: {found} windows of {window} rows")
-    learnt = learn(split, settings, say)
-    about = {
+    preset = settings.chosen()
+    window = settings.window or preset.window
+    architectures.cost(preset, len(series[0].classes), window, len(series[0].columns))
+    arrays = [array for one in series for array in (one.values, np.asarray(one.label, np.float32))]
+    about: dict[str, Any] = {
         "data": f"{len(series)} series: {', '.join(one.name for one in series[:5])}{' ...' if len(series) > 5 else ''}",
-        "fingerprint": data.fingerprint(one.values for one in series),
+        "fingerprint": data.fingerprint(arrays),
         "rows": sum(len(one.t) for one in series),
         "start": float(min(one.t[0] for one in series)),
         "end": float(max(one.t[-1] for one in series)),
-        "interrupted": learnt.fitted.interrupted,
     }
+    split = classed.split(series, window, settings.per_class, settings.test_share)
+    if run is not None:
+        run.begin(about["fingerprint"])
+    for name, part in (("train", split.train), ("check", split.check), ("test", split.test)):
+        found = ", ".join(f"{count} {name}" for name, count in part.counts(split.classes).items())
+        say(f"{name}: {found} windows of {window} rows")
+    say(f"device: {device.described()}")
+    learnt = learn(split, settings, say, run)
+    about["interrupted"] = learnt.fitted.interrupted
     parity = write(learnt, split, settings, about, file)
     model = Model(file, threads=1)
     report = judge.report(split.test.windows.y, judge.guess(model, split.test.windows.x), split.classes)
     export.set_metrics(file, {"check": report})
     say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
-    return {"check": report, "epochs": len(learnt.fitted.history), "best": learnt.fitted.best + 1}
+    return {
+        "epochs": len(learnt.fitted.history), "best": learnt.fitted.best + 1,
+        "interrupted": learnt.fitted.interrupted, "check": report,
+    }  # fmt: skip

@@ -17,8 +17,9 @@ from training.history import data, examples
 from training.history.data import History
 from training.history.examples import CLASSES, NORMAL, Examples
 from training.judge import classes as judge
-from training.network import architectures, export, heads, loop
+from training.network import architectures, device, export, heads, loop
 from training.network.layers import Preset
+from training.runfolder import RunFolder
 
 HELD_BACK = 0.25  # of each series' fitting rows, its newest: they make the calibration scores
 MOST_PROBES = 2000
@@ -34,6 +35,7 @@ class Settings:
     window: int | None = None
     seed: int = 1
     epochs: int = 16
+    patience: int | None = None
     batch: int = 512
     windows: int = 700_000
     hop: int = 4
@@ -46,7 +48,9 @@ class Settings:
         return preset, self.window or preset.window
 
 
-def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def simulated(
+    settings: Settings, file: Path, say: Callable[[str], None], run: RunFolder | None = None
+) -> dict[str, Any]:
     """Fit a model for any single sensor on simulated plants with injected faults; return its metrics.
 
     No calibration scores are stored: no plant of ours speaks for the user's sensor, so each starts cold.
@@ -61,18 +65,26 @@ def simulated(settings: Settings, file: Path, say: Callable[[str], None]) -> dic
     say(f"drawing windows of {plants} simulated plants")
     train = examples.simulated(plants, settings.seed, window, per_sensor, per_sensor, sensors=sensors)
     check = examples.simulated(max(2, plants // 8), settings.seed + 1_000_000, window, 60, 60, sensors=sensors)
-    about = {
+    about: dict[str, Any] = {
         "data": f"{plants} simulated plants of {sensors} sensors, family train, with injected faults",
         "fingerprint": data.fingerprint([train.x]),
         "rows": len(train) * window,
         "start": None,
         "end": None,
     }
-    return _fit(settings, file, train, check, heads.WindowNormaliser(), ("value",), None, [], about, say)
+    if run is not None:
+        run.begin(about["fingerprint"])
+    return _fit(settings, file, train, check, heads.WindowNormaliser(), ("value",), None, [], about, say, run)
 
 
-def history(settings: Settings, series: Sequence[History], file: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Fit a model for these sensors on their own normal rows; return its metrics.
+def history(
+    settings: Settings,
+    series: Sequence[History],
+    file: Path,
+    say: Callable[[str], None],
+    run: RunFolder | None = None,
+) -> dict[str, Any]:
+    """Fit a model for these sensors on their own normal rows; return its metrics. run: where the fit is kept.
 
     Raises ConfigError where the window is too short for the architecture; DataError where the series' columns differ,
     or there are too few rows: then it names the largest window that fits.
@@ -94,6 +106,16 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
         kept.append(rows[:cut])
         back.append(rows[cut:])
     total = sum(map(len, kept))
+    times = [one.t[: one.train_end] for one in used]
+    about: dict[str, Any] = {
+        "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
+        "fingerprint": data.fingerprint(one.fit_rows() for one in used),
+        "rows": total,
+        "start": float(min(t[0] for t in times)),
+        "end": float(max(t[-1] for t in times)),
+    }
+    if run is not None:
+        run.begin(about["fingerprint"])
     rng = np.random.default_rng([settings.seed, 9])
     everything = np.concatenate(kept)
     normaliser, usual = head.normaliser(everything), heads.FitNormaliser.of(everything)
@@ -103,18 +125,10 @@ def history(settings: Settings, series: Sequence[History], file: Path, say: Call
         early, late = (rows, rows) if head.labelled else _apart(rows, window)
         parts.append(head.examples(early, window, 2 * share, rng, usual))
         checks.append(head.examples(late, window, 2 * (share // 8), rng, usual))
-    times = [one.t[: one.train_end] for one in used]
-    about = {
-        "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
-        "fingerprint": data.fingerprint(one.fit_rows() for one in used),
-        "rows": total,
-        "start": float(min(t[0] for t in times)),
-        "end": float(max(t[-1] for t in times)),
-    }
     held = [rows for rows in back if len(rows) >= window]
     train, check = examples.join(parts), examples.join(checks)
     interval = float(np.median([one.interval_s for one in used]))
-    return _fit(settings, file, train, check, normaliser, used[0].columns, interval, held, about, say)
+    return _fit(settings, file, train, check, normaliser, used[0].columns, interval, held, about, say, run)
 
 
 def _fit(
@@ -128,6 +142,7 @@ def _fit(
     held: list[F32],
     about: dict[str, Any],
     say: Callable[[str], None],
+    run: RunFolder | None,
 ) -> dict[str, Any]:
     head = heads.HEADS[settings.head]
     present = [k for k, name in enumerate(CLASSES) if name == NORMAL or (train.y == k).any()]
@@ -140,25 +155,30 @@ def _fit(
     normal = names.index(NORMAL)
     cost = head.cost(preset, len(names), window, len(channels))
     learnt = f"classes {', '.join(names)}" if head.labelled else head.about
+    say(f"device: {device.described()}")
     say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, {learnt}")
     loop.seed_everything(settings.seed)
     network = head.build(preset, len(names), window, len(channels))
     fitted = loop.fit(
         network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, seed=settings.seed,
-        loss=head.loss, say=say,
+        patience=settings.patience, loss=head.loss, say=say, keep=run,
     )  # fmt: skip
     any_sensor = isinstance(normaliser, heads.WindowNormaliser)
     temperature = heads.TEMPERATURE if any_sensor else 1.0
     if any_sensor:
-        run = export.graph(network, normaliser, normal, temperature)
+        graph = export.graph(network, normaliser, normal, temperature)
     else:
-        run = head.graph(network, normaliser, check.x, normal)
-    metrics: dict[str, Any] = {"epochs": len(fitted.history), "best": fitted.best + 1}
+        graph = head.graph(network, normaliser, check.x, normal)
+    metrics: dict[str, Any] = {
+        "epochs": len(fitted.history), "best": fitted.best + 1, "interrupted": fitted.interrupted,
+    }  # fmt: skip
     if head.labelled:
         metrics["check"] = judge.report(check.y, loop.classes(network, normaliser, check.x), names)
     else:
         metrics["check"] = {"loss": fitted.history[fitted.best][1]}
-    segments = [export.scores(run, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held]
+    segments = [
+        export.scores(graph, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held
+    ]
     card = {
         "name": settings.name,
         "version": settings.version,
@@ -182,7 +202,7 @@ def _fit(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     probe = check.x[:: max(1, len(check) // MOST_PROBES)]
-    parity = export.write(file, run, card, probe, head.reach(normaliser, probe))
+    parity = export.write(file, graph, card, probe, head.reach(normaliser, probe))
     say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
     return metrics
 

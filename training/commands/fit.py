@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, DataError, ModelError
+from training import runfolder
 from training.commands import options
-from training.network import architectures
+from training.network import architectures, heads
+from training.plan import LABELLED, PATIENCE, Plan
+from training.runfolder import RunFolder
 
 
 def add(commands: options.Commands) -> None:
-    """Add the command."""
+    """Add the command. Every setting's default is None here: what was not given, the plan or a recipe says."""
     one = commands.add_parser("fit", help="fit a model on history, with injected faults or its labels, and export it")
     one.add_argument(
         "paths",
@@ -23,70 +29,97 @@ def add(commands: options.Commands) -> None:
     )
     one.add_argument("--simulated", action="store_true", help="fit on simulated plants: a model for any one sensor")
     one.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    one.add_argument("--run", dest="folder", metavar="DIR", type=Path, help="the run's folder; default: OUT's stem.run")
+    one.add_argument("--resume", action="store_true", help="go on with the run in the folder where it ended")
+    one.add_argument("--recipe", metavar="FILE", type=Path, help="a run's recipe.toml: the same again, but for options")
     one.add_argument(
-        "--head", choices=("faults", "forecast", "reconstruct", "classify"), default="faults",
+        "--head", choices=(*heads.HEADS, LABELLED),
         help="learn injected faults (default), a normal window's newest rows or all of it, or labelled classes",
     )  # fmt: skip
     shape = one.add_mutually_exclusive_group()
-    shape.add_argument("--preset", default="small", help=", ".join(architectures.KNOWN))
+    shape.add_argument("--preset", help=f"{', '.join(architectures.KNOWN)}; default small")
     shape.add_argument("--architecture", metavar="FILE", type=Path, help="a TOML file of layers, see docs/training.md")
-    one.add_argument("--window", type=int, help="rows; default: the preset's own")
-    one.add_argument("--hop", type=int, default=4, help="how often the daemon should score, in rows")
-    one.add_argument("--seed", type=int, default=1)
-    one.add_argument("--epochs", type=options.count, help="at most; default 16, classify 40 with early stopping")
+    one.add_argument("--window", type=options.count, help="rows; default: the architecture's own")
+    one.add_argument("--hop", type=options.count, help="how often the daemon should score, in rows; default 4")
+    one.add_argument("--seed", type=int, help="default 1")
+    one.add_argument("--epochs", type=options.count, help="at most; default 16, classify 40")
+    one.add_argument(
+        "--patience", type=options.count, help=f"stop after so many epochs without a better one; default {PATIENCE}"
+    )
     one.add_argument("--batch", type=options.count, help="default 512, classify 64")
-    one.add_argument("--windows", type=int, help="examples to draw; default 700000 simulated, 40000 from data")
+    one.add_argument(
+        "--windows", type=options.count, help="examples to draw; default 700000 simulated, 40000 from data"
+    )
     one.add_argument("--name", help="default: the file's own")
-    one.add_argument("--version", default="0.1.0")
+    one.add_argument("--version", help="default 0.1.0")
     options.add_reading(one)
     options.add_labelled(one)
-    one.set_defaults(run=run)
+    one.set_defaults(run=run, per_class=None, test_share=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
-    if args.simulated == bool(args.paths):
-        raise ConfigError.one("data", "both" if args.paths else "neither", "--simulated, or folders and files")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if args.head == "classify":
-        return _fit_classes(args)
-    from training import recipe
+    folder = args.folder or args.out.with_suffix(".run")
+    kept = runfolder.opened(folder, _given(args), args.out.stem, args.recipe, args.resume)
+    try:
+        metrics = _fit(kept, args.out)
+        kept.finish(metrics)
+        kept.say(_judged(metrics["check"]))
+    except (ConfigError, DataError, ModelError) as error:
+        kept.close(str(error))
+        raise
+    except MemoryError as error:
+        got = f"{kept.plan.windows:,} windows of {kept.plan.window} rows: {str(error) or 'out of memory'}"
+        raise ConfigError.one("memory", got, "fewer --windows, a shorter --window or fewer --columns") from None
+    except KeyboardInterrupt:
+        kept.close("stopped")
+        done = kept.unfinished()
+        held = f"{folder} holds {done} epochs: --resume goes on" if done else "no epoch was finished"
+        print(f"anomalyd-train: stopped, {args.out} is not written; {held}", file=sys.stderr)
+        return 1
+    kept.close()
+    return 0
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given, files with their whole path."""
+    given: dict[str, Any] = {}
+    for field in fields(Plan):
+        value = getattr(args, field.name)
+        if value is None or value is False or value == []:
+            continue
+        if isinstance(value, list):
+            value = tuple(path.absolute() for path in value)
+        given[field.name] = value.absolute() if isinstance(value, Path) else value
+    return given
+
+
+def _fit(kept: RunFolder, out: Path) -> dict[str, Any]:
+    from training import classify, recipe
     from training.history import data
 
-    settings = recipe.Settings(
-        head=args.head, preset=args.preset, architecture=args.architecture, window=args.window, seed=args.seed,
-        epochs=args.epochs or 16,
-        batch=args.batch or 512, windows=args.windows or (700_000 if args.simulated else 40_000), hop=args.hop,
-        name=args.name or args.out.stem, version=args.version,
+    plan = kept.plan
+    if plan.head == LABELLED:
+        labelled = options.labelled(plan.paths[0], plan)
+        settings = classify.Settings(
+            preset=plan.preset or "", architecture=plan.architecture, window=plan.window, seed=plan.seed,
+            epochs=plan.epochs, patience=plan.patience, batch=plan.batch, per_class=plan.per_class,
+            test_share=plan.test_share, hop=plan.hop, name=plan.name, version=plan.version,
+        )  # fmt: skip
+        return classify.fit(settings, labelled, out, kept.say, kept)
+    drawn = recipe.Settings(
+        head=plan.head, preset=plan.preset or "", architecture=plan.architecture, window=plan.window, seed=plan.seed,
+        epochs=plan.epochs, patience=plan.patience, batch=plan.batch, windows=plan.windows, hop=plan.hop,
+        name=plan.name, version=plan.version,
     )  # fmt: skip
-    if args.simulated:
-        metrics = recipe.simulated(settings, args.out, print)
-    else:
-        series = [one for path in args.paths for one in data.read(path, options.reading(args))]
-        metrics = recipe.history(settings, series, args.out, print)
-    check = metrics["check"]
+    if plan.simulated:
+        return recipe.simulated(drawn, out, kept.say, kept)
+    series = [one for path in plan.paths for one in data.read(path, options.reading(plan))]
+    return recipe.history(drawn, series, out, kept.say, kept)
+
+
+def _judged(check: dict[str, Any]) -> str:
     if "loss" in check:
-        print(f"on windows never fitted: mean loss {check['loss']:.4f}")
-        return 0
-    print(f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
-    return 0
-
-
-def _fit_classes(args: argparse.Namespace) -> int:
-    from training import classify
-
-    if len(args.paths) != 1:
-        got = "--simulated" if args.simulated else f"{len(args.paths)} paths"
-        raise ConfigError.one("data", got, "one folder or file with labels, as --head classify learns them")
-    if args.architecture is not None:
-        raise ConfigError.one("--architecture", str(args.architecture), "--preset with --head classify")
-    if args.windows is not None:
-        raise ConfigError.one("--windows", str(args.windows), "--per-class, as --head classify draws no windows")
-    settings = classify.Settings(
-        preset=args.preset, window=args.window, seed=args.seed, epochs=args.epochs or 40, batch=args.batch or 64,
-        per_class=args.per_class, test_share=args.test_share, hop=args.hop, name=args.name or args.out.stem,
-        version=args.version,
-    )  # fmt: skip
-    check = classify.fit(settings, options.labelled(args.paths[0], args), args.out, print)["check"]
-    print(f"on later time, never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}")
-    return 0
+        return f"on windows never fitted: mean loss {check['loss']:.4f}"
+    return f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from training.history.reading import Options, Series
 
 Commands = Any  # what argparse's add_subparsers returns; its class is private
+Asked = Any  # parsed options, or a training.plan.Plan, which has the same names
 
 
 def add_reading(one: argparse.ArgumentParser) -> None:
@@ -27,8 +28,8 @@ def add_reading(one: argparse.ArgumentParser) -> None:
     one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
 
 
-def reading(args: argparse.Namespace) -> Options:
-    """Return how the export is to be read."""
+def reading(args: Asked) -> Options:
+    """Return how the export is to be read. args: the parsed options, or a plan of them."""
     from training.history.reading import Options
 
     columns = tuple(args.columns.split(",")) if args.columns else None
@@ -42,7 +43,7 @@ def add_labelled(one: argparse.ArgumentParser) -> None:
     one.add_argument("--test-share", type=float, default=0.4, metavar="X", help="of each series' time, its newest")
 
 
-def labelled(path: Path, args: argparse.Namespace) -> tuple[Series, ...]:
+def labelled(path: Path, args: Asked) -> tuple[Series, ...]:
     """Return the series at `path` with the classes their rows are labelled with. Raises ConfigError, DataError."""
     from training.history import classed
 
