@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check bench bench-long quality clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,13 @@ check: $(VENV)/.training  ## ruff and mypy
 
 bench: $(VENV)/.training  ## the benchmarks, side by side in one run; writes bench.json
 	$(BIN)/python -m tests.bench
+
+bench-long: $(VENV)/.training  ## ten minutes at 80 % of the most that comes through: does a queue grow?
+	$(BIN)/python -m tests.bench.growth 600
+
+quality: $(VENV)/.training  ## baselines and the default recipe on PACKS=DIR, one table in OUT=build/quality; resumable
+	@test -d "$(PACKS)" || { echo "make quality PACKS=DIR: a folder of packs (docs/packs.md), got '$(PACKS)'"; exit 2; }
+	@$(BIN)/anomalyd-train quality "$(PACKS)" --out "$(or $(OUT),build/quality)" $(ARGS)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,8 @@ class Fact:
 
     value: None where it could not be measured, with `why`. n: how many measurements it is the median of; p99: their
     99 % quantile. note: what else a reader wants, such as the absolute figures behind a ratio. unit, target and
-    against stand in `promises` for the names that have a promise there, and are given here by the others.
+    against stand in `promises` for the names that have a promise there, and are given here by the others. command: what
+    measures it, where that is not its script.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Fact:
     unit: str = ""
     target: str = ""
     against: str = ""
+    command: str = ""
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,10 +1,11 @@
 /* A plant and its control room in one process, without a library: publishes paced readings to an MQTT broker, hears the
    scores, and says how old each one's last sample was when the score came.
 
-   plant PORT RATE SECONDS SENSORS WINDOW HOP
+   plant PORT RATE SECONDS SENSORS WINDOW HOP [EVERY]
    First WINDOW rows of each sensor, and up to HOP - 1 more so that windows fall due one after the other; then RATE
    messages a second (0: as fast as the broker takes them). "filled" comes out between the two, and JSON at the end. Each reading bears the time it
-   was sent at, and a score bears its window's last reading's: their difference is the whole way, broker twice. */
+   was sent at, and a score bears its window's last reading's: their difference is the whole way, broker twice. With EVERY,
+   "sent N" comes out each EVERY seconds between. Beyond 20,000 a second what is due is written once a millisecond. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -122,9 +123,9 @@ static int by_size(const void *a, const void *b) { return (*(double *)a > *(doub
 static double ms(double q) { return counted ? 1e3 * ages[(size_t)(q * (counted - 1))] : -1; }
 
 int main(int argc, char **argv) {
-  if (argc != 7) return fprintf(stderr, "plant PORT RATE SECONDS SENSORS WINDOW HOP\n"), 2;
+  if (argc != 7 && argc != 8) return fprintf(stderr, "plant PORT RATE SECONDS SENSORS WINDOW HOP [EVERY]\n"), 2;
   int port = atoi(argv[1]), sensors = atoi(argv[4]), window = atoi(argv[5]), hop = atoi(argv[6]);
-  double rate = atof(argv[2]), seconds = atof(argv[3]), never = 1e18;
+  double rate = atof(argv[2]), seconds = atof(argv[3]), never = 1e18, every = argc == 8 ? atof(argv[7]) : never;
   ages = malloc(most * sizeof *ages);
   prctl(PR_SET_TIMERSLACK, 1);
   int mouth = come_in(port, "plant-mouth"), ears = come_in(port, "plant-ears");
@@ -149,14 +150,19 @@ int main(int argc, char **argv) {
   scores = 0;
   puts("filled");
   fflush(stdout);
-  double begin = now(), end = begin + seconds;
+  double begin = now(), end = begin + seconds, next = begin + every;
   long sent = 0;
   while (now() < end) {
     long due = rate > 0 ? (long)((now() - begin) * rate) - sent : 1000;
     size_t n = 0;
     for (; due > 0 && n < sizeof sending - 128; due--, sent++) n += reading(sending + n, sent % sensors, sent, now());
     if (n) say(mouth, ears, n, begin);
-    if (rate > 0) rest(ears, begin + (sent + 1) / rate, begin);
+    if (rate > 0) rest(ears, rate > 20000 ? now() + 0.001 : begin + (sent + 1) / rate, begin);
+    if (now() >= next) {
+      printf("sent %ld\n", sent);
+      fflush(stdout);
+      next += every;
+    }
   }
   double took = now() - begin;
   getrusage(RUSAGE_SELF, &after);

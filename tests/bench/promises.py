@@ -42,6 +42,9 @@ PROMISES = {
     "latency_p99_ms_at_1k": Promise("latency", "ms", "<= 25", "publish to score through mosquitto, 1,000 messages/s"),
     "rss_vs_ring_bytes_1m": Promise("scale", "x", "<= 1", "1.25 S W C 4 + 512 S bytes + 250 MB at a million sensors"),
     "cost_per_sample_1m_vs_1k": Promise("scale", "x", "<= 1.6", "the same work over a thousand sensors, CPU seconds"),
+    "queue_growth_60s": Promise(
+        "growth", "% of the rate", "<= 0.1", "messages sent and not taken in, their slope at 80 % of the measured most"
+    ),
     "ready_s": Promise("ready", "s", "<= 2", "anomalyd run, from start to /readyz 200"),
     "streaming_conv_gain_hop1": Promise("streaming_conv", "x", "", "the whole window's trunk and head at each hop"),
     "streaming_conv_gain_hop4": Promise("streaming_conv", "x", "", "the whole window's trunk and head at each hop"),

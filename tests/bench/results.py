@@ -51,13 +51,19 @@ def rewrite(document: Path, found: list[tuple[str, Fact]], setting: str) -> None
     setting: a sentence on the machine and its load, put below the table.
     """
     text = document.read_text()
-    head, table, tail = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", text)
+    _, table, _ = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", text)
     rows = dict(re.findall(r"^(?=\| `(\w+)`)(.*)$", table, re.M))
     rows |= {fact.name: _row(fact, script) for script, fact in found}
     order = {name: place for place, name in enumerate(PROMISES)}
     names = sorted(rows, key=lambda name: order.get(name, len(order)))
     body = "\n".join([*HEAD, *(rows[name] for name in names), "", setting])
-    document.write_text(f"{head}{BEGIN}\n{body}\n{END}{tail}")
+    document.write_text(between(text, BEGIN, END, body))
+
+
+def between(text: str, begin: str, end: str, body: str) -> str:
+    """Return a text with what stands between two markers replaced."""
+    head, _, tail = re.split(f"{re.escape(begin)}|{re.escape(end)}", text)
+    return f"{head}{begin}\n{body}\n{end}{tail}"
 
 
 def readable(value: float) -> str:
@@ -68,5 +74,11 @@ def readable(value: float) -> str:
 def _row(fact: Fact, script: str) -> str:
     said = promise(fact, script)
     value = f"not measured: {fact.why}" if fact.value is None else f"{readable(fact.value)} {said.unit}"
-    cells = [f"`{fact.name}`", value, said.target or "-", said.against, f"`python -m tests.bench {script}`"]
+    cells = [
+        f"`{fact.name}`",
+        value,
+        said.target or "-",
+        said.against,
+        f"`{fact.command or f'python -m tests.bench {script}'}`",
+    ]
     return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
