@@ -49,6 +49,8 @@ def test_alarms_are_counted_as_the_definition_says(seed, n, window, share):
     expected = naive.alarms(on.tolist(), anomaly.tolist(), window)
     assert (got.events, got.hit, got.true, got.false) == expected[:4]
     assert (got.normal_rows, got.normal_in_alarm, list(got.delays)) == expected[4:]
+    assert (got.tail_rows, got.tail_in_alarm) == naive.tail(on.tolist(), anomaly.tolist(), window)
+    assert got.normal_rows + got.tail_rows == int((~anomaly).sum())
 
 
 def test_an_alarm_that_was_on_before_the_event_neither_hits_nor_counts_as_true():
@@ -67,12 +69,12 @@ def test_onsets_closer_than_a_window_are_one_alarm():
 
 
 def test_recall_precision_and_rates_follow_from_the_counts():
-    both = scoring.total([
-        scoring.Alarms(events=3, hit=2, true=2, false=1, normal_rows=20_000, normal_in_alarm=100, delays=(3, 9)),
-        scoring.Alarms(events=1, hit=1, true=1, false=0, normal_rows=20_000, normal_in_alarm=0, delays=(1,)),
-    ])  # fmt: skip
+    first = scoring.Alarms(3, 2, 2, 1, 20_000, 100, delays=(3, 9), tail_rows=5_000, tail_in_alarm=350)
+    second = scoring.Alarms(1, 1, 1, 0, 20_000, 0, delays=(1,))
+    both = scoring.total([first, second])
     assert (both.recall, both.precision, both.f1) == (0.75, 0.75, 0.75)
     assert (both.false_per_10k, both.normal_time_in_alarm, both.delay) == (0.25, 0.0025, 3)
+    assert both.normal_time_in_alarm_with_tail == 0.01
     assert scoring.Alarms().recall is None
     assert scoring.Alarms().false_per_10k is None
 

@@ -62,7 +62,9 @@ def test_every_series_has_a_row_and_then_come_the_means(tmp_path, pack):
     rows = rows_of(out)
     assert list(rows[0]) == [
         "pack", "file", "recipe", "window", "head", "seed", "vus_pr", "vus_pr_random", "event_recall",
-        "event_precision", "event_f1", "false_alarms_per_10k", "normal_time_in_alarm", "delay_points", "train_s",
+        "event_precision", "event_f1", "false_alarms_per_10k", "normal_time_in_alarm",
+        "normal_time_in_alarm_with_tail", "delay_points", "events", "events_hit", "true_alarms", "false_alarms",
+        "normal_rows", "normal_rows_in_alarm", "tail_rows", "tail_rows_in_alarm", "streams", "train_s",
         "score_us_per_window", "note",
     ]  # fmt: skip
     series = data.read(pack)
@@ -77,6 +79,9 @@ def test_every_series_has_a_row_and_then_come_the_means(tmp_path, pack):
         judged = evaluate.series(model, one)
         assert row["vus_pr"] == ("" if judged.vus_pr is None else f"{judged.vus_pr:.6g}")
         assert float(row["false_alarms_per_10k"]) == pytest.approx(judged.alarms.false_per_10k, rel=1e-5)
+        assert int(row["false_alarms"]) == judged.alarms.false
+        assert int(row["normal_rows"]) + int(row["tail_rows"]) == int((~one.anomaly[one.train_end :]).sum())
+        assert row["streams"] == "1"
 
 
 def test_the_scores_are_those_that_anomalyd_replay_writes(tmp_path, pack):

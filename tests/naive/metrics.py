@@ -83,6 +83,16 @@ def alarms(on, anomaly, window):
     return len(known), len(delays), len(true), len(onsets) - len(true), len(normal), late, delays
 
 
+def tail(on, anomaly, window):
+    """(rows after an event that are judged with it and not labelled, those in alarm)"""
+    after = [
+        row
+        for row in range(len(on))
+        if not anomaly[row] and any(start <= row <= end + window for start, end in events(anomaly))
+    ]
+    return len(after), sum(1 for row in after if on[row])
+
+
 def period(values):
     x = [float(value) for value in values[:20_000]]
     mean = sum(x) / len(x)

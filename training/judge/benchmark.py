@@ -115,7 +115,7 @@ def run(order: Order, say: Callable[[str], None]) -> int:
             left_s = (time.monotonic() - began) / done * (len(wanted) - done)
             found = "-" if row.vus_pr is None else f"{row.vus_pr:.3f}"
             note = f" ({row.note})" if row.note else ""
-            say(f"{done}/{len(wanted)} {row.file} seed {row.seed}: VUS-PR {found}{note}; {_clock(left_s)} left")
+            say(f"{done}/{len(wanted)} {row.file} seed {row.seed}: VUS-PR {found}{note}; {clock(left_s)} left")
     mine = [row for row in rows.values() if (row.pack, row.recipe) == (name, order.recipe)]
     for row in results.means(mine):
         found = (
@@ -216,9 +216,21 @@ def _judge(job: Judging) -> Row:
         "event_f1": alarms.f1,
         "false_alarms_per_10k": alarms.false_per_10k,
         "normal_time_in_alarm": alarms.normal_time_in_alarm,
+        "normal_time_in_alarm_with_tail": alarms.normal_time_in_alarm_with_tail,
         "delay_points": alarms.delay,
         "train_s": job.made.seconds,
         "score_us_per_window": heard.seconds / heard.windows * 1e6,
+    }
+    counts = {
+        "events": alarms.events,
+        "events_hit": alarms.hit,
+        "true_alarms": alarms.true,
+        "false_alarms": alarms.false,
+        "normal_rows": alarms.normal_rows,
+        "normal_rows_in_alarm": alarms.normal_in_alarm,
+        "tail_rows": alarms.tail_rows,
+        "tail_rows_in_alarm": alarms.tail_in_alarm,
+        "streams": judged.streams,
     }
     return Row(
         job.pack,
@@ -228,6 +240,7 @@ def _judge(job: Judging) -> Row:
         model.card.head,
         str(job.fitting.seed),
         **{name: None if value is None else float(f"{value:.6g}") for name, value in figures.items()},
+        **counts,
         note=job.made.note,
     )
 
@@ -248,5 +261,6 @@ def _stem(file: str) -> str:
     return file.split(".")[0]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time as minutes:seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

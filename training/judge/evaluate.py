@@ -26,13 +26,17 @@ from training.judge.replayed import Replayed
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a model said of one series, for rows >= train_end. vus_pr, floor: None where nothing is labelled."""
+    """What a model said of one series, for rows >= train_end. vus_pr, floor: None where nothing is labelled.
+
+    streams: score streams that watched it, each with a budget of its own.
+    """
 
     series: str
     vus_pr: float | None
     vus_pr_score: float | None  # of the calibrated score instead of the raw one
     floor: float | None
     alarms: scoring.Alarms
+    streams: int = 1
 
 
 def series(model: Model, one: History, budget: float = DEFAULT_BUDGET_PER_POINT, fit: Sequence[History] = ()) -> Judged:
@@ -56,6 +60,7 @@ def judge(heard: Replayed, one: History, window: int, fit: Sequence[History] = (
         scoring.vus_pr(_known(calm)[late], truth, buffer),
         scoring.random_floor(truth, buffer),
         scoring.alarms(np.logical_or.reduce(heard.on, axis=0)[late], truth, window),
+        len(heard.raw),
     )
 
 
@@ -98,8 +103,11 @@ def summary(judged: Iterable[Judged]) -> dict[str, Any]:
         "event_recall": _round(alarms.recall),
         "event_precision": _round(alarms.precision),
         "event_f1": _round(alarms.f1),
+        "false_alarms": alarms.false,
+        "normal_rows": alarms.normal_rows,
         "false_alarms_per_10k": _round(alarms.false_per_10k),
         "normal_time_in_alarm": _round(alarms.normal_time_in_alarm),
+        "normal_time_in_alarm_with_tail": _round(alarms.normal_time_in_alarm_with_tail),
         "median_delay_rows": _round(alarms.delay),
     }
 

@@ -21,8 +21,9 @@ class Row:
     """What a recipe came to on one series, or on the mean of several; None where there is nothing to say.
 
     window: the model's, in rows. vus_pr_random: of a score that knows nothing. delay_points: median from an event's
-    start to its alarm. train_s: of its model, whole also where series share it. score_us_per_window: of the daemon's
-    whole path, not of the network alone.
+    start to its alarm. events ... tail_rows_in_alarm: what the shares are shares of, so that they can be pooled; the
+    tail is the W rows after an event. streams: scores with a budget of their own. train_s: of its model, whole also
+    where series share it. score_us_per_window: of the daemon's whole path, not of the network alone.
     """
 
     pack: str
@@ -38,7 +39,17 @@ class Row:
     event_f1: float | None = None
     false_alarms_per_10k: float | None = None
     normal_time_in_alarm: float | None = None
+    normal_time_in_alarm_with_tail: float | None = None
     delay_points: float | None = None
+    events: float | None = None
+    events_hit: float | None = None
+    true_alarms: float | None = None
+    false_alarms: float | None = None
+    normal_rows: float | None = None
+    normal_rows_in_alarm: float | None = None
+    tail_rows: float | None = None
+    tail_rows_in_alarm: float | None = None
+    streams: float | None = None
     train_s: float | None = None
     score_us_per_window: float | None = None
     note: str = ""
@@ -51,6 +62,7 @@ class Row:
 
 COLUMNS = tuple(one.name for one in fields(Row))
 TEXT = ("pack", "file", "recipe", "head", "seed", "note")
+COUNTS = ("window", *COLUMNS[COLUMNS.index("events") : COLUMNS.index("train_s")])
 MEASURED = COLUMNS[COLUMNS.index("vus_pr") : COLUMNS.index("note")]
 
 
@@ -67,12 +79,14 @@ def read(file: Path) -> list[Row]:
             raise DataError(file, "header", ",".join(lines.fieldnames or ())[:200], ",".join(COLUMNS))
         rows = []
         for n, line in enumerate(lines, 2):
+            if line["file"] == MEAN:
+                continue
             try:
                 cells: dict[str, Any] = {name: _value(name, line[name]) for name in COLUMNS}
                 rows.append(Row(**cells))
             except (TypeError, ValueError) as error:
                 raise DataError(file, f"line {n}", error, "a row as benchmark writes it") from None
-    return [row for row in rows if row.file != MEAN]
+    return rows
 
 
 def write(file: Path, rows: Iterable[Row]) -> None:
@@ -123,4 +137,4 @@ def _value(name: str, cell: str) -> str | int | float | None:
         return cell
     if not cell:
         return None
-    return int(cell) if name == "window" else float(cell)
+    return int(cell) if name in COUNTS else float(cell)

@@ -140,6 +140,8 @@ class Alarms:
     normal_rows: int = 0  # rows outside every [start, end + W]
     normal_in_alarm: int = 0
     delays: tuple[int, ...] = ()  # of each event that was hit
+    tail_rows: int = 0  # the W rows after an event, where it is no longer labelled
+    tail_in_alarm: int = 0
 
     @property
     def recall(self) -> float | None:
@@ -171,6 +173,12 @@ class Alarms:
         return self.normal_in_alarm / self.normal_rows if self.normal_rows else None
 
     @property
+    def normal_time_in_alarm_with_tail(self) -> float | None:
+        """Share of all rows outside events on which an alarm was on: also of the W rows after each event."""
+        rows = self.normal_rows + self.tail_rows
+        return (self.normal_in_alarm + self.tail_in_alarm) / rows if rows else None
+
+    @property
     def delay(self) -> float | None:
         """Median rows from an event's start to its first true alarm."""
         return float(np.median(self.delays)) if self.delays else None
@@ -195,13 +203,22 @@ def alarms(on: Bool, anomaly: Bool, window: int) -> Alarms:
         hits = [row for row in onsets if start <= row <= end + window]
         if hits:
             delays.append(hits[0] - start)
+    tail = near & ~anomaly
     return Alarms(
-        len(known), len(delays), true, len(onsets) - true, int((~near).sum()), int((on & ~near).sum()), tuple(delays)
+        events=len(known),
+        hit=len(delays),
+        true=true,
+        false=len(onsets) - true,
+        normal_rows=int((~near).sum()),
+        normal_in_alarm=int((on & ~near).sum()),
+        delays=tuple(delays),
+        tail_rows=int(tail.sum()),
+        tail_in_alarm=int((on & tail).sum()),
     )
 
 
 def total(parts: list[Alarms]) -> Alarms:
     """Return the sum over several series."""
-    counts = ("events", "hit", "true", "false", "normal_rows", "normal_in_alarm")
+    counts = ("events", "hit", "true", "false", "normal_rows", "normal_in_alarm", "tail_rows", "tail_in_alarm")
     delays = tuple(delay for part in parts for delay in part.delays)
     return Alarms(**{name: sum(getattr(part, name) for part in parts) for name in counts}, delays=delays)
