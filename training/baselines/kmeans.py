@@ -19,6 +19,7 @@ from training.history.data import History
 CLUSTERS = 20
 MOST = 4096  # windows that are clustered
 ROUNDS = 50  # at most; it mostly settles after 10 to 30
+ROUNDING = 1e-12  # of the squares that a distance is the difference of
 
 
 def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
@@ -61,5 +62,7 @@ def centres(known: F64, count: int, seed: int) -> F64:
 
 
 def _squared(points: F64, others: F64) -> F64:
-    """Return the squared distances of points (M, D) to others (K, D), (M, K); 0.0 of equals."""
-    return np.stack([np.square(points - one).sum(axis=1) for one in others], axis=1)
+    """Return the squared distances of points (M, D) to others (K, D), (M, K); 0.0 of what is equal but for rounding."""
+    sizes = np.square(points).sum(axis=1)[:, None] + np.square(others).sum(axis=1)
+    apart = sizes - 2 * points @ others.T
+    return np.where(apart > ROUNDING * sizes, apart, 0.0)
