@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.errors import ConfigError, DataError, ModelError
-from training.commands import architectures, benchmark, card, compare, evaluate, export, fit, inspect, simulate
+from training.commands import architectures, benchmark, card, compare, evaluate, export, fit, inspect, quality, simulate
 
-COMMANDS = (architectures, simulate, inspect, fit, evaluate, benchmark, compare, export, card)
+COMMANDS = (architectures, simulate, inspect, fit, evaluate, benchmark, quality, compare, export, card)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
