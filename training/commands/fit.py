@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     folder = args.folder or args.out.with_suffix(".run")
+    if folder == args.out or args.out.is_dir():
+        raise ConfigError.one("--out", str(args.out), "a file to write, such as line.onnx")
     kept = runfolder.opened(folder, _given(args), args.out.stem, args.recipe, args.resume)
     try:
         metrics = _fit(kept, args.out)

@@ -25,7 +25,9 @@ def add_reading(one: argparse.ArgumentParser) -> None:
     one.add_argument("--label", metavar="NAME", help="a column of classes; default: anomaly (0/1), where there is one")
     one.add_argument("--normal", metavar="CLASS", help="which class is no anomaly; default: normal, ok, healthy, ...")
     one.add_argument("--labels", metavar="FILE", type=Path, help="a CSV file of ranges: start,end[,label][,series]")
-    one.add_argument("--train-end", metavar="WHEN", help="fit on rows before this row, ISO time or @epoch seconds")
+    one.add_argument(
+        "--train-end", metavar="WHEN", help="fit before this row, ISO time or @epoch seconds; judge from it on"
+    )
 
 
 def reading(args: Asked) -> Options:
@@ -72,3 +74,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 2**24:
         raise argparse.ArgumentTypeError(f"got {text}, expected a whole number >= 1")
     return int(text)
+
+
+def share(text: str) -> float:
+    """Return a number above 0 and below 1; an argparse type."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a number above 0 and below 1, such as 0.0002")
+    return found

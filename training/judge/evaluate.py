@@ -20,6 +20,7 @@ from daemon.core.records import F32, F64
 from daemon.errors import DataError
 from training.history import data
 from training.history.data import History
+from training.history.reading import INDEX, Options
 from training.judge import replayed, scoring, split
 from training.judge.replayed import Replayed
 
@@ -77,12 +78,22 @@ def _known(rank: F64) -> F64:
     return np.where(known, rank, rank[known].min() if known.any() else 0.0)
 
 
-def pack(model: Model, path: Path, budget: float = DEFAULT_BUDGET_PER_POINT) -> dict[str, Any]:
-    """Judge a model on the test series of a pack, or on all rows of one file; return what `summary` describes."""
-    found = data.read(path)
-    if not path.is_dir():
-        return summary(series(model, replace(one, train_end=0, role="test"), budget) for one in found)
-    return summary(series(model, one, budget, split.fitted_on(found, one)) for one in split.tests(found))
+def pack(
+    model: Model, path: Path, budget: float = DEFAULT_BUDGET_PER_POINT, options: Options | None = None
+) -> dict[str, Any]:
+    """Judge a model on the test series of a pack from train_end on; return what `summary` describes.
+
+    A file, or a folder without an index, is judged as a whole, or from where options.train_end says.
+    """
+    found = data.read(path, options)
+    if (path / INDEX).is_file():
+        return summary(series(model, one, budget, split.fitted_on(found, one)) for one in split.tests(found))
+    if options is None or options.train_end is None:
+        found = [replace(one, train_end=0) for one in found]
+    for one in found:
+        if one.train_end == len(one.t):
+            raise DataError(one.name, "rows from --train-end on", 0, f"an earlier one: {len(one.t)} rows are there")
+    return summary(series(model, one, budget) for one in found)
 
 
 def summary(judged: Iterable[Judged]) -> dict[str, Any]:
