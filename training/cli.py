@@ -8,9 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.errors import ConfigError, DataError, ModelError
-from training.commands import architectures, benchmark, card, compare, evaluate, export, fit, inspect, quality, simulate
+from training.commands import (
+    architectures,
+    benchmark,
+    card,
+    compare,
+    evaluate,
+    export,
+    fit,
+    inspect,
+    quality,
+    report,
+    simulate,
+)
 
-COMMANDS = (architectures, simulate, inspect, fit, evaluate, benchmark, quality, compare, export, card)
+COMMANDS = (architectures, simulate, inspect, fit, evaluate, benchmark, quality, report, compare, export, card)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

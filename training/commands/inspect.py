@@ -26,7 +26,7 @@ def add(commands: options.Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
     from training.history import findings, inspection, reading
-    from training.judge import ingestion, terminal
+    from training.judge import ingestion, report, terminal
 
     sizes = sorted({int(size) for size in args.windows.split(",") if size.strip().isdecimal() and int(size) > 1})
     if len(sizes) != len(args.windows.split(",")):
@@ -35,18 +35,11 @@ def run(args: argparse.Namespace) -> int:
     told = findings.findings(found, args.label is not None)
     title = str(args.data)
     if args.json is not None:
-        _write(args.json, json.dumps(ingestion.data(title, found, told), indent=2) + "\n")
+        report.save(args.json, json.dumps(ingestion.data(title, found, told), indent=2) + "\n")
     if args.html is not None:
-        _write(args.html, ingestion.page(title, found, told))
+        report.save(args.html, ingestion.page(title, found, told))
     print(terminal.text(title, found, told, shutil.get_terminal_size((100, 24)).columns))
     blocking = [one for one in told if one.level == "blocks"]
     for finding in blocking:
         print(f"anomalyd-train: {finding}", file=sys.stderr)
     return 2 if blocking else 0
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError.one(str(file), error.strerror or str(error), "a file that can be written") from None

@@ -185,7 +185,9 @@ def _precision(known: Evidence) -> Iterator[Reason]:
     low, high = rates.share(known.alarms_true, told)
     number = f"{known.alarms_true} of {told} ({_between(low, high)})"
     if high < 0.5:
-        yield Reason("care", "alarms that are true", "most of its alarms are false", number)
+        rarer = known.stream_false <= known.budget * known.stream_rows
+        says = "most of its alarms are false" + (", as many as were declared: take a rarer budget" if rarer else "")
+        yield Reason("care", "alarms that are true", says, number)
     else:
         yield Reason("fine", "alarms that are true", f"{known.alarms_true} of its {told} alarms are true", number)
 
@@ -205,7 +207,7 @@ def _calibration(known: Evidence) -> Iterator[Reason]:
     elif known.blocks:
         yield Reason("care", "calibration", "its first alarm level rests on very few normal rows", number)
     else:
-        says = "it brings no alarm level, so each sensor must first learn its own"
+        says = "no whole window of scores calibrates it, so each sensor must first learn its own alarm level"
         yield Reason("care", "calibration", says, number)
 
 

@@ -32,7 +32,7 @@ def share(hits: int, of: int) -> tuple[float, float]:
     middle = seen + z * z / (2 * of)
     half = z * math.sqrt(seen * (1 - seen) / of + z * z / (4 * of * of))
     size = 1 + z * z / of
-    return max(0.0, (middle - half) / size), min(1.0, (middle + half) / size)
+    return (middle - half) / size if hits else 0.0, (middle + half) / size if hits < of else 1.0
 
 
 def _below(count: int, mean: float) -> float:

@@ -10,7 +10,7 @@ from daemon import assembly, config
 from daemon import replay as daemon_replay
 from daemon.core.model import Model
 from daemon.core.pipeline import DEFAULT_BUDGET_PER_POINT, Pipeline
-from daemon.core.records import F32, F64, I64, Bool
+from daemon.core.records import F32, F64, I64, Alarm, Bool
 from daemon.replay import Part, Summary
 from daemon.wire.tables import Table
 from training.history.data import History
@@ -23,7 +23,7 @@ class Replayed:
     raw (rings, n) float32, score (rings, n) float64: of the newest window at that row, NaN before the first one, score
     also while warming. on (rings, n) bool. A row that the daemon drops (late, duplicate) shows the window before it.
     parts: what the replay said, as `anomalyd replay` writes it. windows, seconds: how many were scored, and the time
-    of the whole replay, pipeline and all.
+    of the whole replay, pipeline and all. raised: the alarms as they were raised, with what the model said of them.
     """
 
     sensors: tuple[str, ...]
@@ -33,6 +33,7 @@ class Replayed:
     parts: tuple[Part, ...]
     windows: int
     seconds: float
+    raised: tuple[Alarm, ...] = ()
 
 
 def over(model: Model, one: History, hop: int = 1, budget: float = DEFAULT_BUDGET_PER_POINT) -> Replayed:
@@ -68,7 +69,7 @@ def over(model: Model, one: History, hop: int = 1, budget: float = DEFAULT_BUDGE
         raw[ring, from_first] = np.concatenate([part.raw for part in mine])[at]
         score[ring, from_first] = np.concatenate([part.score for part in mine])[at]
         on[ring, from_first] = np.concatenate([part.alarm for part in mine])[at]
-    return Replayed(sensors, raw, score, on, parts, summary.windows_scored, summary.seconds)
+    return Replayed(sensors, raw, score, on, parts, summary.windows_scored, summary.seconds, tuple(summary.raised))
 
 
 def _windows(t: F64, ends: F64) -> I64:
