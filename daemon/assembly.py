@@ -7,7 +7,9 @@ from pathlib import Path
 
 from daemon import shipped
 from daemon.config import Config, Inference, Limits, Stream
+from daemon.core import drift
 from daemon.core.card import Card
+from daemon.core.drift import Drift
 from daemon.core.model import Model
 from daemon.core.pipeline import Pipeline, StreamPlan
 from daemon.errors import ConfigError, ModelError, Problem
@@ -15,11 +17,16 @@ from daemon.errors import ConfigError, ModelError, Problem
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One stream, ready to run. Streams with one model file share the model."""
+    """One stream, ready to run. Streams with one model file share the model.
+
+    score_drift, input_drift: what the daemon shows beside it; None where the model's file has nothing to compare with.
+    """
 
     stream: Stream
     model: Model
     pipeline: Pipeline
+    score_drift: Drift | None = None
+    input_drift: Drift | None = None
 
 
 def plan(stream: Stream, card: Card, limits: Limits) -> StreamPlan:
@@ -68,7 +75,8 @@ def build(config: Config, file: str | Path = "") -> list[Line]:
                 Problem(str(file), "limits.max_sensors", str(config.limits.max_sensors), "rings that fit in memory")
             )
         else:
-            lines.append(Line(stream, models[path], pipeline))
+            card = models[path].card
+            lines.append(Line(stream, models[path], pipeline, drift.of_scores(card), drift.of_inputs(card)))
     if problems:
         raise ConfigError(problems)
     return lines

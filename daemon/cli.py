@@ -165,6 +165,10 @@ def _models(arguments: argparse.Namespace) -> int:
     for file, card in cards:
         values = sum(map(len, card["calibration"]["segments"]))
         card["calibration"] = f"{values} scores, noise floor {card['calibration']['noise_floor']:g}"
+        card["inputs"] = [
+            f"{name} {one['edges'][0]:g} to {one['edges'][-1]:g}"
+            for name, one in zip(card["channels"], card["inputs"], strict=False)
+        ]
         print(f"{card['name']} {card['version']}   {file}")
         for key, value in card.items():
             if key not in ("name", "version", "contract") and value not in (None, "", [], {}):

@@ -63,6 +63,8 @@ def observe(
     metrics.watch("regime_changes_total", by_stream(lambda line: line.pipeline.calibration.regime_changes_total))
     metrics.watch("alarms_active", by_stream(lambda line: line.pipeline.alarms.active))
     metrics.watch("declared_alarm_rate", by_stream(lambda line: line.pipeline.calibration.budget_per_point))
+    metrics.watch("score_drift", lambda: {name: value for line in lines for name, value in _score_drift(line)})
+    metrics.watch("input_drift", lambda: {key: value for line in lines for key, value in _input_drift(line)})
     metrics.watch(
         "samples_dropped_total",
         lambda: {(line.stream.name, why): n for line in lines for why, n in list(line.pipeline.grid.dropped.items())},
@@ -187,6 +189,15 @@ def _counts(line: Line) -> dict[tuple[str, str], float]:
     codes = _CODES[line.pipeline.state[: len(line.pipeline.names)]]
     found = np.bincount(codes[codes >= 0], minlength=len(SENSOR_STATES))
     return {(line.stream.name, state): float(n) for state, n in zip(SENSOR_STATES, found.tolist(), strict=True)}
+
+
+def _score_drift(line: Line) -> list[tuple[str, float]]:
+    return [(line.stream.name, value) for value in (line.score_drift.index() if line.score_drift else {}).values()]
+
+
+def _input_drift(line: Line) -> list[tuple[tuple[str, str], float]]:
+    found = line.input_drift.index() if line.input_drift else {}
+    return [((line.stream.name, channel), value) for channel, value in found.items()]
 
 
 def _series(line: Line) -> SensorSeries:

@@ -104,6 +104,10 @@ class Pump:
                 settled = line.pipeline.settle(windows, outputs)
                 self._publish(number, settled)
                 self.metrics.batch(line.stream.name, line.model.card.name, len(windows), took)
+                if line.score_drift is not None:
+                    line.score_drift.update(windows.t, outputs.score[:, None])
+                if line.input_drift is not None:
+                    line.input_drift.update(windows.t, windows.x[:, -1])
                 scored += len(windows)
         self._acknowledge(acks)
         self._publish_changes()

@@ -129,6 +129,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         metrics.watch(name, lambda: 1.0)
     metrics.watch("degraded", lambda: {"broker": 0.0})
     metrics.watch("sensors", lambda: {("vib", "live"): 3.0, ("vib", "warming"): 1.0})
+    metrics.watch("score_drift", lambda: {"vib": 0.05})
+    metrics.watch("input_drift", lambda: {("vib", "flow"): 0.3})
     metrics.watch("alarms_active", lambda: {"vib": 0.0})
     metrics.watch_sensors("vib", lambda: SensorSeries(["a"], np.ones(1), np.ones(1, np.int8)))
 

@@ -47,6 +47,8 @@ def everything(metrics: Metrics) -> Metrics:
     metrics.watch("degraded", dict)
     metrics.watch("degraded", lambda: {"broker": 1.0})
     metrics.watch("sensors", lambda: {("vib", "live"): 2.0})
+    metrics.watch("score_drift", lambda: {"vib": 0.05})
+    metrics.watch("input_drift", lambda: {("vib", "flow"): 0.3})
     metrics.watch("alarms_active", lambda: {"vib": 1.0})
     metrics.watch_sensors("vib", lambda: SensorSeries(["a"], np.array([0.5]), np.array([1], np.int8)))
     return metrics

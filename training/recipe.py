@@ -128,7 +128,9 @@ def history(
     held = [rows for rows in back if len(rows) >= window]
     train, check = examples.join(parts), examples.join(checks)
     interval = float(np.median([one.interval_s for one in used]))
-    return _fit(settings, file, train, check, normaliser, used[0].columns, interval, held, about, say, run)
+    return _fit(
+        settings, file, train, check, normaliser, used[0].columns, interval, held, about, say, run, data.inputs(kept)
+    )
 
 
 def _fit(
@@ -143,6 +145,7 @@ def _fit(
     about: dict[str, Any],
     say: Callable[[str], None],
     run: RunFolder | None,
+    inputs: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     head = heads.HEADS[settings.head]
     present = [k for k, name in enumerate(CLASSES) if name == NORMAL or (train.y == k).any()]
@@ -189,6 +192,7 @@ def _fit(
         "head": head.name,
         "classes": names if head.labelled else [],
         "normal_class": NORMAL if head.labelled else None,
+        "inputs": inputs or [],
         "calibration": {
             "hop": 1,
             "segments": _newest(segments),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from daemon.errors import ModelError
 CONTRACT = 1
 KEY = "anomalyd"
 MOST_CALIBRATION_VALUES = 8192
+MOST_EDGES = 11  # tenths, with both ends
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -22,6 +24,13 @@ class CalibrationCard(msgspec.Struct, frozen=True):
     hop: Count = 1
     segments: list[list[float]] = []
     noise_floor: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class InputCard(msgspec.Struct, frozen=True):
+    """One channel of the rows that were fitted on: the shares of rows up to each edge, and beyond the last one."""
+
+    edges: Annotated[list[float], msgspec.Meta(min_length=1, max_length=MOST_EDGES)]
+    shares: list[Annotated[float, msgspec.Meta(ge=0, le=1)]]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +48,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     classes: list[str] = []
     normal_class: str | None = None
     calibration: CalibrationCard = CalibrationCard()
+    inputs: list[InputCard] = []
     parameters: int | None = None
     macs: int | None = None
     receptive_field: int | None = None
@@ -63,4 +73,11 @@ def read(text: str | None, file: str | Path) -> Card:
         raise ModelError(file, f"{what}.calibration.segments", f"{values} values", f"<= {MOST_CALIBRATION_VALUES}")
     if card.normal_class is not None and card.normal_class not in card.classes:
         raise ModelError(file, f"{what}.normal_class", card.normal_class, f"one of {card.classes}")
+    if card.inputs and len(card.inputs) != len(card.channels):
+        raise ModelError(file, f"{what}.inputs", len(card.inputs), f"one for each of {len(card.channels)} channels")
+    for n, one in enumerate(card.inputs):
+        if len(one.shares) != len(one.edges) + 1:
+            raise ModelError(file, f"{what}.inputs[{n}].shares", len(one.shares), f"{len(one.edges) + 1}, an edge more")
+        if any(low >= high for low, high in pairwise(one.edges)):
+            raise ModelError(file, f"{what}.inputs[{n}].edges", one.edges, "increasing numbers")
     return card

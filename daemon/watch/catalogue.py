@@ -114,6 +114,15 @@ CATALOGUE: dict[str, Fact] = {
             "achieved_alarm_rate", "gauge",
             "Alarm onsets (reason score) per point since the start; absent before the first score.", _S,
         ),
+        Fact(
+            "score_drift", "gauge",
+            "Population stability index of raw scores against the calibration's; absent before 1,000 windows.", _S,
+        ),
+        Fact(
+            "input_drift", "gauge",
+            "Population stability index of a channel against the rows fitted on; absent before 1,000 windows.",
+            ("stream", "channel"),
+        ),
         Fact("last_sample_timestamp_seconds", "gauge", "When the last sample was decoded, by our clock.", _S),
         Fact("last_score_timestamp_seconds", "gauge", "When the last window was scored, by our clock.", _S),
         Fact("sensor_score", "gauge", "Calibrated score, 1 = alarm level; capped series.", ("stream", "sensor")),

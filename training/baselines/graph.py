@@ -131,6 +131,7 @@ def write(
         "interval_s": float(np.median([one.interval_s for one in series])) or None,
         "hop": max(1, window // 16),
         "head": head,
+        "inputs": data.inputs(normal.fit),
         "parameters": cuts + sum(one.size for one in arrays if one.dtype.kind == "f"),
         "macs": macs,
         "receptive_field": sees or window,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from daemon.core.drift import Reference
 from daemon.core.records import F32, F64, Bool
 from daemon.errors import DataError
 from training.history import reading
@@ -75,6 +77,12 @@ def fingerprint(arrays: Iterable[F32]) -> str:
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def inputs(rows: Iterable[F32]) -> list[dict[str, Any]]:
+    """Return how the values of each channel lie in these rows, [(n, C)], as a model's card tells it."""
+    known = np.concatenate(list(rows))
+    return [asdict(Reference.of(known[:, channel])) for channel in range(known.shape[1])]
 
 
 def _history(one: Series) -> History:
