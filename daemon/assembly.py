@@ -84,4 +84,7 @@ def build(config: Config, file: str | Path = "") -> list[Line]:
 
 def load(path: Path, inference: Inference) -> Model:
     """Load one model with the operator's settings."""
-    return Model(path, gpu=inference.gpu, threads=inference.threads, max_batch_s=inference.max_batch_s)
+    return Model(
+        path, gpu=inference.gpu, threads=inference.threads, max_batch_s=inference.max_batch_s,
+        tensorrt=inference.tensorrt, tensorrt_cache=inference.tensorrt_cache, cuda_graphs=inference.cuda_graphs,
+    )  # fmt: skip

@@ -105,7 +105,7 @@ def _describe(line: Line, settings: config.Config, report: Report, streams: int)
         f"  rings: {ring_bytes} bytes a sensor, {ring_bytes * plan.capacity / 2**20:.0f} MiB for {plan.capacity}",
     ]
     if model.fallback:
-        report.warnings.append(f"stream {stream.name}: gpu = {settings.inference.gpu!r}, but {model.fallback}")
+        report.warnings.append(f"stream {stream.name}: {settings.inference.asked}, but {model.fallback}")
     if budget < THIN_BUDGET:
         report.warnings.append(
             f"stream {stream.name}: a budget of {budget:g} per point is rarer than the evidence supports; "

@@ -123,6 +123,25 @@ class Inference(Settings):
     )
     threads: int = Field(0, ge=0, le=256, description="CPU threads of one session; 0 = chosen for this machine")
     max_batch_s: Seconds = Field(0.25, description="longest time one batch may take; sets the largest batch")
+    tensorrt: bool = Field(False, description="run on TensorRT, whose libraries must be there; minutes at the start")
+    tensorrt_cache: File | None = Field(None, description="a folder for its engines; default: built at each start")
+    cuda_graphs: bool = Field(False, description="replay each batch size as one CUDA graph")
+
+    @property
+    def asked(self) -> str:
+        """What is wanted of a GPU, as it stands in the file."""
+        wanted = [f"{key} = true" for key in ("tensorrt", "cuda_graphs") if getattr(self, key)]
+        return ", ".join([f"gpu = {self.gpu!r}", *wanted])
+
+    @model_validator(mode="after")
+    def _on_a_gpu(self) -> Self:
+        if self.gpu == "off" and (self.tensorrt or self.cuda_graphs):
+            raise ValueError("gpu = 'prefer' or 'require' where tensorrt or cuda_graphs is true")
+        if self.tensorrt and self.cuda_graphs:
+            raise ValueError("tensorrt or cuda_graphs, not both")
+        if self.tensorrt_cache is not None and not self.tensorrt:
+            raise ValueError("tensorrt_cache only with tensorrt = true")
+        return self
 
 
 class Limits(Settings):

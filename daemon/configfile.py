@@ -98,6 +98,9 @@ def _anchor(raw: dict[str, Any], folder: Path) -> None:
         for key, value in mqtt.items():
             if key.endswith("_file") and isinstance(value, str):
                 mqtt[key] = str(folder / value)
+    inference = raw.get("inference")
+    if isinstance(inference, dict) and isinstance(inference.get("tensorrt_cache"), str):
+        inference["tensorrt_cache"] = str(folder / inference["tensorrt_cache"])
     streams = raw.get("stream")
     for stream in streams if isinstance(streams, list) else []:
         model = stream.get("model") if isinstance(stream, dict) else None

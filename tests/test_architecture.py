@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 DOORS = {
     "paho": {"daemon/wire/mqtt.py"},
-    "onnxruntime": {"daemon/core/model.py"},
+    "onnxruntime": {"daemon/core/providers.py"},
     "prometheus_client": {"daemon/watch/metrics.py"},
     "waitress": {"daemon/watch/web/server.py"},
     "pydantic": {"daemon/config.py"},

@@ -12,6 +12,7 @@ import pytest
 from daemon import check as check_module
 from daemon import cli
 from daemon.check import Report, check
+from daemon.core.providers import gpu_there
 from daemon.wire.inbox import Inbox
 from daemon.wire.mqtt import Broker
 from tests import models
@@ -35,6 +36,20 @@ def report(folder: Path, text: str = STREAM, *, connect: bool = False) -> Report
 
 def url(port: int, more: str = "") -> str:
     return f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\n{more}\n{STREAM}'
+
+
+@pytest.mark.parametrize("wish", ["tensorrt", "cuda_graphs"])
+def test_it_says_why_what_is_wanted_of_a_gpu_does_not_run_and_require_is_a_problem(folder, wish):
+    if gpu_there():
+        pytest.skip("this machine has a GPU")
+    file = folder / "anomalyd.toml"
+    file.write_text(f'inference = {{ gpu = "prefer", {wish} = true }}\n' + STREAM)
+    found = check(file)
+    assert not found.problems
+    assert any(f"gpu = 'prefer', {wish} = true, but" in line for line in found.warnings)
+    file.write_text(f'inference = {{ gpu = "require", {wish} = true }}\n' + STREAM)
+    (problem,) = check(file).problems
+    assert problem.key == "inference.gpu"
 
 
 def test_it_says_what_runs(folder):

@@ -39,6 +39,9 @@ listen = "127.0.0.1:9464"
 gpu = "prefer"
 threads = 2
 max_batch_s = 0.25
+tensorrt = true
+tensorrt_cache = "engines"
+cuda_graphs = false
 [limits]
 max_sensors = 10000
 max_payload_bytes = 262144
@@ -122,6 +125,7 @@ def test_every_key_is_read_and_paths_are_taken_from_the_files_folder(folder):
     settings = configfile.parse(WHOLE, folder / "anomalyd.toml")
     assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.tls) == ("broker.plant", 8883, True)
     assert settings.mqtt.ca_file == folder / "ca.crt"
+    assert settings.inference.tensorrt_cache == folder / "engines"
     assert settings.stream[0].model == str(folder / "models/vibration.onnx")
     assert settings.stream[1].model == "any-sensor-64"
     assert [stream.timed for stream in settings.stream] == [True, True, False, False, False]
@@ -187,6 +191,9 @@ def test_a_file_that_cannot_be_read_is_a_problem_that_names_it(tmp_path, make, s
         ('[http]\nlisten = "9464"', "http.listen", "'9464'", "pattern"),
         ('[http]\nlisten = "127.0.0.1:70000"', "http.listen", "70000", "65535"),
         ('[inference]\ngpu = "yes"', "inference.gpu", "'yes'", "'require', 'prefer' or 'off'"),
+        ('[inference]\ngpu = "off"\ntensorrt = true', "inference", "tensorrt", "gpu = 'prefer' or 'require' where"),
+        ("[inference]\ntensorrt = true\ncuda_graphs = true", "inference", "cuda_graphs", "not both"),
+        ('[inference]\ntensorrt_cache = "engines"', "inference", "engines", "only with tensorrt = true"),
         ("[limits]\nmax_sensors = 0", "limits.max_sensors", "0", "greater than or equal to 1"),
         ("[limits]\nmax_sensors = 1.5", "limits.max_sensors", "1.5", "integer"),
         ("[limits]\nfuture_s = nan", "limits.future_s", "nan", "less than or equal"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from daemon.core import buffers, providers
 from daemon.core.model import Model
 from daemon.errors import ConfigError, ModelError
 from tests import models
@@ -71,6 +72,97 @@ def test_without_a_gpu_require_refuses_and_prefer_says_why(tmp_path):
     assert model.fallback
     with pytest.raises(ConfigError, match=r"inference.gpu: got 'require', but .*GPU"):
         Model(file, gpu="require")
+
+
+@pytest.fixture
+def a_gpu_seems_there(monkeypatch):
+    if providers.gpu_there():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setattr(providers, "gpu_there", lambda: True)
+
+
+@pytest.mark.parametrize("wish", ["tensorrt", "cuda_graphs"])
+def test_what_is_wanted_of_a_gpu_and_does_not_load_is_told_and_the_cpu_runs(tmp_path, capsys, a_gpu_seems_there, wish):
+    file = models.mean_abs(tmp_path)
+    model = Model(file, gpu="prefer", **{wish: True})
+    assert (model.provider, model.gpu_lost, model.graphs) == ("CPUExecutionProvider", True, False)
+    better = {"tensorrt": "TensorrtExecutionProvider", "cuda_graphs": "CUDAExecutionProvider with CUDA graphs"}[wish]
+    assert better in model.fallback
+    assert model.run(np.ones((2, 8, 1), np.float32)).score.tolist() == [1, 1]
+    with pytest.raises(ConfigError, match=r"inference.gpu: got 'require', but .*" + better):
+        Model(file, gpu="require", **{wish: True})
+    assert capsys.readouterr().out == ""  # ONNX Runtime's own fallback would print
+
+
+class Failing:
+    """A session that opens and does not run, as one on a GPU whose memory is taken."""
+
+    def __init__(self, session):
+        self._session = session
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def run(self, *_):
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+
+@pytest.mark.parametrize(("last", "tensorrt"), [(False, False), (False, True), (True, False)])
+def test_a_session_that_does_not_run_gives_way_to_the_next(tmp_path, monkeypatch, last, tensorrt):
+    file = models.mean_abs(tmp_path)
+    real = list(providers.rungs(file, providers.Wanted(), []))
+    better = providers.Rung(Failing(real[0].session), providers.CUDA, graphs=False, last=last)
+    monkeypatch.setattr(providers, "rungs", lambda *_: iter([better, *real]))
+    if last:
+        with pytest.raises(ModelError, match=r"a run on three windows: got CUDA failure 2"):
+            Model(file, gpu="prefer")
+        return
+    model = Model(file, gpu="prefer", tensorrt=tensorrt)
+    assert model.provider == "CPUExecutionProvider"
+    assert model.fallback == "CUDAExecutionProvider did not run: CUDA failure 2: out of memory"
+    with pytest.raises(ConfigError, match=r"inference\.gpu"):
+        Model(file, gpu="require", tensorrt=tensorrt)
+
+
+def test_a_gpu_that_runs_without_tensorrt_is_refused_where_that_is_required():
+    wanted = providers.Wanted(gpu="require", tensorrt=True)
+    assert [wanted.key(one, graphs=False) for one in (providers.CPU, providers.CUDA, providers.TENSORRT)] == [
+        "gpu", "tensorrt", ""
+    ]  # fmt: skip
+    assert providers.Wanted(gpu="require", cuda_graphs=True).key(providers.CUDA, graphs=False) == "cuda_graphs"
+    assert "inference.tensorrt: got true with gpu = 'require', but no" in str(providers.refused("tensorrt", ["no"]))
+
+
+def test_bound_buffers_score_as_plain_runs_do_and_earlier_scores_stay(tmp_path):
+    file = models.mean_abs(tmp_path, window=16, channels=2, classes=True)
+    plain, bound = Model(file), Model(file, bind=True)
+    assert bound.fallback == ""
+    x = np.random.default_rng(1).normal(size=(100, 16, 2)).astype(np.float32)
+    sizes = (1, 2, 3, 5, 8, 64, 65, 100, 7, 1)
+    parts = [part for n in sizes for part in (x[:n], x[::-1][:n])]  # the second is not contiguous
+    kept = [(plain.run(np.ascontiguousarray(part)), bound.run(part)) for part in parts]
+    for one, other in kept:
+        for name in ("score", "class_probability", "channel_score", "time_score"):
+            np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-5, atol=1e-6)
+    assert len(bound.run(x[:0]).score) == 0
+
+
+def test_buffers_are_made_once_for_each_power_of_two(tmp_path):
+    (rung,) = providers.rungs(models.mean_abs(tmp_path), providers.Wanted(), [])
+    made = buffers.Buffers(rung.session, (8, 1), [("score", None), ("time_score", 8)], "cpu", graphs=False)
+    for n in (1, 3, 4, 100, 128, 4, 3):
+        score, by_row = made.run(np.full((n, 8, 1), n, np.float32))
+        assert score.tolist() == [n] * n
+        assert by_row.shape == (n, 8)
+    assert sorted(made._buckets) == [1, 4, 128]
+
+
+def test_bound_buffers_that_score_otherwise_are_left_out_and_told(tmp_path, monkeypatch):
+    run = buffers.Buffers.run
+    monkeypatch.setattr(buffers.Buffers, "run", lambda self, x: [column + 1 for column in run(self, x)])
+    model = Model(models.mean_abs(tmp_path), bind=True)
+    assert "their scores differ from those of a plain run" in model.fallback
+    assert model.run(np.ones((3, 8, 1), np.float32)).score.tolist() == [1, 1, 1]
 
 
 def test_more_windows_than_are_run_at_once_go_in_equal_parts_and_come_back_in_order(tmp_path):

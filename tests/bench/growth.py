@@ -10,7 +10,6 @@ python -m tests.bench.growth [SECONDS]: another length than a minute; `make benc
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -109,13 +108,11 @@ def measure(folder: Path, model: Path, rate: float, seconds: int) -> Run:
 
 def main() -> None:
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
-    load = os.getloadavg()[0]
     found = [("growth", fact) for fact in facts(seconds)]
     for script, fact in found:
         print(line(fact, script))
     save(ROOT / "bench.json", found)
-    setting = f"Last run: {os.cpu_count()} cores, load {load:.1f} from others at the start."
-    rewrite(ROOT / "docs" / "performance.md", found, setting)
+    rewrite(ROOT / "docs" / "performance.md", found)
 
 
 if __name__ == "__main__":

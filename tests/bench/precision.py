@@ -31,20 +31,26 @@ def facts() -> Iterator[Fact]:
             yield from gains(size, folder)
 
 
+def convert(file: Path, precision: str, folder: Path) -> Path:
+    """Write a file in "fp16" or "int8", its ranges those of random windows; return it."""
+    whole = trunk.load(file)
+    shape = [axis.dim_value for axis in whole.graph.input[0].type.tensor_type.shape.dim[1:]]
+    windows = np.random.default_rng(0).standard_normal((256, *shape), np.float32)
+    low = half.convert(whole) if precision == "fp16" else eight.convert(whole, windows)
+    del low.metadata_props[:]
+    low.metadata_props.extend(whole.metadata_props)
+    onnx.save_model(low, str(folder / f"{file.stem}-{precision}.onnx"))
+    return folder / f"{file.stem}-{precision}.onnx"
+
+
 def gains(size: str, folder: Path) -> Iterator[Fact]:
     """Yield how many times as fast each precision is as float32 at the larger batch; the rest in the note."""
     file = graphs.save(size, folder)
-    whole = trunk.load(file)
     before = Model(file, threads=1)
     shape = (before.card.window, len(before.card.channels))
     rng = np.random.default_rng(0)
     for precision in ("fp16", "int8"):
-        windows = rng.standard_normal((256, *shape), np.float32)
-        low = half.convert(whole) if precision == "fp16" else eight.convert(whole, windows)
-        other = folder / f"{size}-{precision}.onnx"
-        del low.metadata_props[:]
-        low.metadata_props.extend(whole.metadata_props)
-        onnx.save_model(low, str(other))
+        other = convert(file, precision, folder)
         after = Model(other, threads=1)
         told = []
         for batch in BATCHES[size]:

@@ -45,10 +45,10 @@ def save(file: Path, found: list[tuple[str, Fact]]) -> None:
     file.write_text(json.dumps(list(entries.values()), indent=1) + "\n")
 
 
-def rewrite(document: Path, found: list[tuple[str, Fact]], setting: str) -> None:
+def rewrite(document: Path, found: list[tuple[str, Fact]], setting: str = "") -> None:
     """Replace this run's rows of the table in `document`; rows of names that were not measured stay.
 
-    setting: a sentence on the machine and its load, put below the table.
+    setting: a sentence on the machine and its load, put below the table; "": what stands there stays.
     """
     text = document.read_text()
     _, table, _ = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", text)
@@ -56,6 +56,7 @@ def rewrite(document: Path, found: list[tuple[str, Fact]], setting: str) -> None
     rows |= {fact.name: _row(fact, script) for script, fact in found}
     order = {name: place for place, name in enumerate(PROMISES)}
     names = sorted(rows, key=lambda name: order.get(name, len(order)))
+    setting = setting or table[table.rindex("|") + 1 :].strip()
     body = "\n".join([*HEAD, *(rows[name] for name in names), "", setting])
     document.write_text(between(text, BEGIN, END, body))
 

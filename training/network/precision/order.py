@@ -16,7 +16,8 @@ import onnx
 from onnx import ModelProto
 
 from daemon.core.card import KEY
-from daemon.core.model import Gpu, Model
+from daemon.core.model import Model
+from daemon.core.providers import Gpu
 from daemon.core.records import F32
 from daemon.errors import ConfigError, ModelError
 from training.network import export
