@@ -133,6 +133,18 @@ def test_a_gpu_that_runs_without_tensorrt_is_refused_where_that_is_required():
     assert "inference.tensorrt: got true with gpu = 'require', but no" in str(providers.refused("tensorrt", ["no"]))
 
 
+def test_tensorrt_is_asked_for_one_engine_for_all_batches_and_for_the_files_precision(tmp_path):
+    wanted = providers.Wanted(gpu="prefer", tensorrt=True, tensorrt_cache=tmp_path)
+    file = models.mean_abs(tmp_path, window=1024, channels=43, precision="int8")
+    asked = providers._tensorrt(file, wanted)
+    most = 64 * 2**20 // (4 * 1024 * 43)
+    assert (asked["trt_profile_min_shapes"], asked["trt_profile_max_shapes"]) == (
+        "window:1x1024x43", f"window:{most}x1024x43"
+    )  # fmt: skip
+    assert (asked["trt_int8_enable"], asked["trt_engine_cache_path"]) == ("1", str(tmp_path))
+    assert "trt_int8_enable" not in providers._tensorrt(models.mean_abs(tmp_path), wanted)
+
+
 def test_bound_buffers_score_as_plain_runs_do_and_earlier_scores_stay(tmp_path):
     file = models.mean_abs(tmp_path, window=16, channels=2, classes=True)
     plain, bound = Model(file), Model(file, bind=True)

@@ -36,7 +36,7 @@ class Model:
     fallback: why that is not all that was preferred (a GPU, TensorRT, CUDA graphs, bound buffers), or "". gpu_lost:
     there is a GPU, and it did not run, which is worse than having none. batch: windows that the session takes at once,
     where warm-up found it fastest. largest_batch: windows that `run` may be given, so that it takes max_batch_s at
-    most. bound, graphs: whether buffers are bound, and CUDA graphs replayed. Not thread-safe: the pump owns it.
+    most. graphs: whether CUDA graphs are replayed. Not thread-safe: the pump owns it.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Model:
         breaks the contract, ConfigError where `gpu` is "require" and what was asked for did not run.
         """
         self.file = Path(file)
-        wanted = Wanted(gpu, threads, tensorrt, tensorrt_cache, cuda_graphs, warmup.MOST_WINDOWS)
+        wanted = Wanted(gpu, threads, tensorrt, tensorrt_cache, cuda_graphs)
         missing: list[str] = []
         for rung in providers.rungs(self.file, wanted, missing):
             try:

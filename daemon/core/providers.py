@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 
+from daemon.core import card as cards
+from daemon.core import warmup
 from daemon.core.records import F32
 from daemon.errors import ConfigError, ModelError
 
@@ -33,14 +35,13 @@ runtime_version: str = ort.__version__
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the operator asks for; [inference] in docs/configuration.md. most: windows of the largest batch."""
+    """What the operator asks for; [inference] in docs/configuration.md."""
 
     gpu: Gpu = "off"
     threads: int = 0
     tensorrt: bool = False
     tensorrt_cache: Path | None = None
     cuda_graphs: bool = False
-    most: int = 4096
 
     def key(self, provider: str, graphs: bool) -> str:
         """Return which setting is not met by this provider, "" where all are."""
@@ -171,12 +172,16 @@ def _preload() -> str:
 def _tensorrt(file: Path, wanted: Wanted) -> dict[str, str]:
     """Return TensorRT's options: one engine for all batches, so that no new one is built while data wait."""
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # as use_tf32 = 0, for which TensorRT has no option
-    window = _session(file, wanted, CPU, graphs=False).get_inputs()[0]
-    rest = "x".join(map(str, window.shape[1:]))
+    model = _session(file, wanted, CPU, graphs=False).get_modelmeta()
+    card = cards.read(model.custom_metadata_map.get(cards.KEY), file)
+    shape = (card.window, len(card.channels))
+    most = warmup.most_windows(shape)
     found = {
-        f"trt_profile_{name}_shapes": f"{window.name}:{n}x{rest}"
-        for name, n in (("min", 1), ("opt", min(256, wanted.most)), ("max", wanted.most))
+        f"trt_profile_{name}_shapes": f"window:{n}x{shape[0]}x{shape[1]}"
+        for name, n in (("min", 1), ("opt", min(256, most)), ("max", most))
     }
+    if card.precision != "float32":
+        found[f"trt_{card.precision}_enable"] = "1"
     if wanted.tensorrt_cache is not None:
         found |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(wanted.tensorrt_cache)}
     return found

@@ -15,6 +15,11 @@ AS_GOOD = 1.02  # two batch sizes whose windows per second differ by no more are
 WARM_UP_S = 0.1  # how long batch sizes are compared, unless they take longer
 
 
+def most_windows(shape: tuple[int, int]) -> int:
+    """Return how many windows of (W, C) a batch may have, however fast it is."""
+    return max(1, min(MOST_WINDOWS, MOST_INPUT_BYTES // (4 * shape[0] * shape[1])))
+
+
 def batches(
     run: Callable[[F32], object], shape: tuple[int, int], max_batch_s: float, *, padded: bool, alone: bool
 ) -> tuple[int, int]:
@@ -27,8 +32,7 @@ def batches(
     run: scores windows (N, *shape). alone: this thread does all the work, so its own time counts, whoever else runs.
     """
     clock = time.thread_time if alone else time.perf_counter
-    row = np.zeros((1, *shape), np.float32)
-    most = max(1, min(MOST_WINDOWS, MOST_INPUT_BYTES // row.nbytes))
+    row, most = np.zeros((1, *shape), np.float32), most_windows(shape)
 
     def seconds(n: int) -> float:
         x = np.repeat(row, n, axis=0)

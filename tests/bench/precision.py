@@ -5,6 +5,7 @@ Random weights, ranges from random windows: speed alone is measured here; `anoma
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,8 +38,9 @@ def convert(file: Path, precision: str, folder: Path) -> Path:
     shape = [axis.dim_value for axis in whole.graph.input[0].type.tensor_type.shape.dim[1:]]
     windows = np.random.default_rng(0).standard_normal((256, *shape), np.float32)
     low = half.convert(whole) if precision == "fp16" else eight.convert(whole, windows)
+    card = json.loads(whole.metadata_props[0].value) | {"precision": precision}
     del low.metadata_props[:]
-    low.metadata_props.extend(whole.metadata_props)
+    onnx.helper.set_model_props(low, {"anomalyd": json.dumps(card)})
     onnx.save_model(low, str(folder / f"{file.stem}-{precision}.onnx"))
     return folder / f"{file.stem}-{precision}.onnx"
 
