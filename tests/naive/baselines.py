@@ -102,7 +102,7 @@ def matrix_profile(window, fit_rows):
 
 
 def isolation(flat, trees, sample):
-    """Return 2^(-mean depth / usual depth), walking each tree from its root."""
+    """Return 2^(usual depth - mean depth), walking each tree from its root."""
     depths = []
     for tree in trees:
         at = 0
@@ -110,4 +110,4 @@ def isolation(flat, trees, sample):
             at = tree.left[at] if flat[tree.feature[at]] <= tree.cut[at] else tree.right[at]
         depths.append(tree.depth[at])
     harmonic = np.log(sample - 1) + 0.5772156649  # as the paper has it
-    return 2 ** (-np.mean(depths) / (2 * harmonic - 2 * (sample - 1) / sample))
+    return 2 ** (2 * harmonic - 2 * (sample - 1) / sample - np.mean(depths))

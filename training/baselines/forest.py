@@ -1,7 +1,9 @@
 """Isolation forest: how few random cuts set a window apart from normal ones, all sensors together.
 
-Source: Liu, Ting & Zhou (2008), with their 100 trees of 256 windows each. A score lies between 0 and 1: what is far
-outside is set apart no sooner than what is just outside.
+Source: Liu, Ting & Zhou (2008), with their 100 trees of 256 windows each. Theirs is 2^(-mean depth / usual depth),
+between 0 and 1; ours is 2^(usual depth - mean depth), which ranks the same and is 1 of a usual window: the calibration
+compares by ratios, and theirs hardly has any. It has a ceiling all the same: what is far outside is set apart no sooner
+than what is just outside.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Tree:
 def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
     """Write the model of these series' normal rows; `seed` draws windows and cuts.
 
-    score: 2^(-mean depth / usual depth). Raises DataError where there are fewer than four windows of rows.
+    score: 2^(usual depth - mean depth). Raises DataError where there are fewer than four windows of rows.
     """
     normal = Normal.of(series, window)
     known = memory.remember(normal, window, seed, MOST)
@@ -67,12 +69,12 @@ def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
     nodes += [
         node("Flatten", "normalised", "flat", axis=1),
         _ensemble(trees),
-        node("Mul", "depth per_depth", "halvings"),
-        node("Pow", "two halvings", "column"),
+        node("Sub", "usual depth", "sooner"),
+        node("Pow", "two sooner", "column"),
         node("Squeeze", "column along", "score"),
     ]
     constants |= {
-        "per_depth": np.float32(-1 / max(usual_depth(sample), 1.0)),
+        "usual": np.float32(usual_depth(sample)),
         "two": np.float32(2),
         "along": np.array([1]),
     }
