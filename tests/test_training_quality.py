@@ -153,7 +153,8 @@ def test_nothing_known_is_told_as_nothing():
         Row("p", "b", "r", seed="1", note="x stands in", **rows_of()),
     ]
     table = quality_table.text(rows, {"p": ["a", "b"]}, ["r"], 2e-4, "")
-    assert "- p, r: of 2 rows 1 without figures, 1 with a stand-in" in table
+    assert "- p: 1 of 2 series without figures (r)" in table
+    assert "- p: 1 of 2 series with a stand-in (r)" in table
     assert "p, 1 of 2 series" in table
 
 

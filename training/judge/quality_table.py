@@ -90,18 +90,21 @@ def _together(recipe: str, packs: Sequence[str], of: Callable[..., Figures]) -> 
 
 
 def _notes(known: Mapping[tuple[str, str], Sequence[Row]], series: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return what was not as asked: rows without figures, stand-ins, shorter windows."""
-    found = []
+    """Return what was not as asked: series without figures, judged with a stand-in, or with a shorter window."""
+    found: dict[str, list[str]] = {}
     for (pack, recipe), rows in known.items():
         kinds = {
-            "without figures": sum(row.normal_rows is None for row in rows),
-            "with a stand-in": sum("stands in" in row.note for row in rows),
-            "with a shorter window": sum("shrunk" in row.note and "stands in" not in row.note for row in rows),
+            "without figures": {row.file for row in rows if row.normal_rows is None},
+            "with a stand-in": {row.file for row in rows if "stands in" in row.note},
+            "with a shorter window": {row.file for row in rows if "shrunk" in row.note and "stands in" not in row.note},
         }
-        told = [f"{count} {kind}" for kind, count in kinds.items() if count]
-        if told:
-            found.append(f"- {pack}, {recipe}: of {len(rows)} rows {', '.join(told)}")
-    return ["## Not as asked\n", *found, ""] if found else []
+        for kind, files in kinds.items():
+            if files:
+                told = f"{pack}: {len(files)} of {len(series[pack])} series {kind}"
+                found.setdefault(told, []).append(recipe)
+    return (
+        ["## Not as asked\n", *(f"- {told} ({', '.join(names)})" for told, names in found.items()), ""] if found else []
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
