@@ -1,0 +1,78 @@
+"""How well a detector at one window finds what it should, without labels: one round of trials, as plain figures.
+
+Why not simply the rows of a fault against all others: small windows always win that, and lose on real events
+(docs/window-size.md). An event here has an aftermath, as the labels of people have.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.core.records import F32, F64, Bool
+from training.history.examples import Known
+from training.study import detectors, trials
+
+FLOOR_SHARE = 0.1  # of the usual scores' 99 % quantile: differences below are noise, as in daemon.core.calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Figures of one round over both folds; a list has one entry for each trial.
+
+    precision: average precision of the event's rows. lift: by how much the log score is higher in the fault than
+    outside the event, in rows that do not wander. found: while the fault is in the window, a score is above all those
+    outside the event. delay: rows to the first such score, of those found. seconds: of this process.
+    """
+
+    precision: list[float]
+    lift: list[float]
+    found: list[bool]
+    delay: list[int]
+    seconds: float
+
+
+def judge(name: str, window: int, rows: F32, longest: int, seed: int) -> Round:
+    """Fit on one half of the rows, put faults into the other, and the other way round."""
+    began = time.perf_counter()
+    half = len(rows) // 2
+    told = Round([], [], [], [], 0.0)
+    for fold, (known, other) in enumerate(((rows[:half], rows[half:]), (rows[half:], rows[:half]))):
+        score = detectors.fit(name, known, window, seed)
+        usual = score(known)
+        floor = max(FLOOR_SHARE * float(np.quantile(usual, 0.99)), 1e-6)
+        mean = known.astype(np.float64).mean(axis=0)
+        spread = np.maximum(known.astype(np.float64).std(axis=0), 1e-3 * (np.abs(mean) + 1))
+        rng = np.random.default_rng([seed, fold, 17])  # the same trials for every window and detector
+        for trial in trials.draw(other, Known(mean.astype(np.float32), spread.astype(np.float32)), longest, rng):
+            _add(told, trial, window, score, floor)
+    return Round(told.precision, told.lift, told.found, told.delay, time.perf_counter() - began)
+
+
+def _add(told: Round, trial: trials.Trial, window: int, score: detectors.Score, floor: float) -> None:
+    skipped = max(trial.context - window + 1, 0)  # rows that no judged window needs
+    late = max(window - 1 - trial.context, 0)  # judged rows without a full window
+    heard = np.log(score(trial.rows[skipped:]) + floor)
+    event, fault = trial.event[late:], trial.fault[late:]
+    if not event.any() or event.all():
+        told.precision.append(float("nan"))  # so that trials of all windows stay side by side
+        return
+    calm = heard[~event]
+    told.precision.append(average_precision(heard, event))
+    if fault.any() and not trial.wandered:
+        told.lift.append(float(heard[fault].mean() - calm.mean()))
+    begin = max(trial.start - trial.context - late, 0)
+    reach = heard[begin : begin + (trial.end - trial.start) + window]
+    above = np.flatnonzero(reach > calm.max())
+    told.found.append(bool(len(above)))
+    if len(above):
+        told.delay.append(int(above[0]))
+
+
+def average_precision(score: F64, labelled: Bool) -> float:
+    """Return the mean precision at each labelled row, best score first; both (n,)."""
+    truth = labelled[np.argsort(-score, kind="stable")]
+    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
+    return float(precision[truth].mean())

@@ -1,0 +1,89 @@
+"""Which candidates go on: all begin together, and the poor ones stop early (successive halving).
+
+Source: Jamieson & Talwalkar 2016, "Non-stochastic best arm identification"; here a candidate also stays while the
+spread of the paired differences leaves open whether it is as good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.core.records import F64
+
+Key = tuple[str, int]  # detector, window
+
+SURE = 2.0  # standard errors
+MARGIN = 0.10  # of average precision, to the best window of a detector: see docs/window-size.md
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A candidate after some rounds. quality: mean over trials or labelled series; stderr: of that mean.
+
+    behind, behind_stderr: how far the mean is below the best one's, paired trial by trial.
+    """
+
+    key: Key
+    quality: float
+    stderr: float
+    behind: float
+    behind_stderr: float
+    trials: int
+
+
+def standings(found: Mapping[Key, Sequence[float]], apart: bool) -> dict[Key, Standing]:
+    """Return how candidates stand to the best of all, or where `apart`, to the best of their own detector.
+
+    found: qualities in an order that all candidates share, NaN where there was nothing to judge; a candidate that
+    stopped early has fewer, and is held against the best one's first.
+    """
+    told: dict[Key, Standing] = {}
+    groups: dict[str, dict[Key, F64]] = {}
+    for key, values in found.items():
+        groups.setdefault(key[0] if apart else "", {})[key] = np.asarray(values, np.float64)
+    for group in groups.values():
+        means = {key: float(np.nanmean(v)) for key, v in group.items() if np.isfinite(v).any()}
+        if not means:
+            continue
+        count = {key: int(np.isfinite(group[key]).sum()) for key in means}
+        most = max(count.values())
+        best = max((key for key in means if count[key] == most), key=lambda key: means[key])
+        for key, mean in means.items():
+            n = min(len(group[key]), len(group[best]))
+            less = group[best][:n] - group[key][:n]
+            behind = float(np.nanmean(less)) if np.isfinite(less).any() else 0.0
+            own = group[key]
+            told[key] = Standing(key, mean, _stderr(own), behind, _stderr(less), int(np.isfinite(own).sum()))
+    return told
+
+
+def going_on(told: Mapping[Key, Standing], apart: bool) -> list[Key]:
+    """Return which candidates go into the next rung: at most half of each group, two at least.
+
+    Without labels (`apart`) the answer is the largest window that is not clearly farther than MARGIN behind the best of
+    its detector; with labels it is the best, or as good as it. So those stay that may be the answer yet.
+    """
+    groups: dict[str, list[Standing]] = {}
+    for one in told.values():
+        groups.setdefault(one.key[0] if apart else "", []).append(one)
+    kept: list[Key] = []
+    for group in groups.values():
+        limit = MARGIN if apart else 0.0
+        open_still = [one for one in group if one.behind - SURE * one.behind_stderr <= limit]
+        most = max(2, (len(group) + 1) // 2)
+        leader = min(group, key=lambda one: one.behind)
+        rest = sorted((one for one in open_still if one is not leader), key=lambda one: _rank(one, apart))
+        kept += [leader.key, *(one.key for one in rest[: most - 1])]
+    return kept
+
+
+def _rank(one: Standing, apart: bool) -> float:
+    return -float(one.key[1]) if apart else one.behind
+
+
+def _stderr(values: F64) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else 0.0
