@@ -20,9 +20,14 @@ from training.commands import (
     quality,
     report,
     simulate,
+    study,
+    study_benchmark,
 )
 
-COMMANDS = (architectures, simulate, inspect, fit, evaluate, benchmark, quality, report, compare, export, card)
+COMMANDS = (
+    architectures, simulate, inspect, study, fit, evaluate, benchmark, quality, report, compare, study_benchmark,
+    export, card,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
