@@ -1,6 +1,7 @@
 """`anomalyd-train fit` as a user meets it: killed, interrupted, gone on with, repeated; every head the same."""
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import os
@@ -156,6 +157,21 @@ def test_patience_ends_a_fit_that_gets_no_better(plant, tmp_path, head):
     result = json.loads((tmp_path / "m.run/result.json").read_text())
     assert result["epochs"] == result["best"] + 2 < 300
     assert not result["interrupted"]
+
+
+@pytest.mark.parametrize("apart", [0.0, 100.0])
+def test_series_that_have_nothing_in_common_are_warned_of(plant, tmp_path, capsys, apart):
+    (one,) = data.read(plant)
+    for k in range(3):
+        moved = dataclasses.replace(
+            one, name=f"{k}.csv", values=one.values + np.float32(k * apart) * np.float32([1, 0])
+        )
+        data.write(tmp_path / f"pack-{k}", [moved])
+    packs = [str(tmp_path / f"pack-{k}") for k in range(3)]
+    words = ["--out", tmp_path / "m.onnx", "--head", "forecast", "--windows", "300", "--epochs", "1"]
+    assert fit(*packs, *words) == 0
+    said = "warning: most of the 3 series move less than a tenth of the spread over all in flow: "
+    assert (said in capsys.readouterr().out) == (apart > 0)
 
 
 def test_classes_are_learnt_by_an_architecture_of_ones_own(plant, tmp_path):

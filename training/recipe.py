@@ -1,51 +1,25 @@
-"""From data to a model file: draw examples, fit, take calibration scores from held-back rows, export, prove."""
+"""From data to what a model is made of: examples drawn from normal rows, and rows held back for calibration."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from daemon.core.card import MOST_CALIBRATION_VALUES
 from daemon.core.records import F32
 from daemon.errors import ConfigError, DataError
+from training import modelfile
 from training.history import data, examples
 from training.history.data import History
-from training.history.examples import CLASSES, NORMAL, Examples
-from training.judge import classes as judge
-from training.network import architectures, device, export, heads, loop
+from training.history.examples import CLASSES
+from training.modelfile import Settings as Settings
+from training.network import architectures, heads
 from training.network.layers import Preset
 from training.runfolder import RunFolder
 
 HELD_BACK = 0.25  # of each series' fitting rows, its newest: they make the calibration scores
-MOST_PROBES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to fit. architecture: a TOML file, not a preset; windows: examples in all; hop: what the card says."""
-
-    head: str = "faults"
-    preset: str = "small"
-    architecture: Path | None = None
-    window: int | None = None
-    seed: int = 1
-    epochs: int = 16
-    patience: int | None = None
-    batch: int = 512
-    windows: int = 700_000
-    hop: int = 4
-    name: str = "model"
-    version: str = "0.1.0"
-
-    def chosen(self) -> tuple[Preset, int]:
-        """Return the architecture and the window. Raises ConfigError where there is none such."""
-        preset = architectures.chosen(self.preset, self.architecture)
-        return preset, self.window or preset.window
 
 
 def simulated(
@@ -74,7 +48,9 @@ def simulated(
     }
     if run is not None:
         run.begin(about["fingerprint"])
-    return _fit(settings, file, train, check, heads.WindowNormaliser(), ("value",), None, [], about, say, run)
+    return modelfile.write(
+        settings, file, train, check, heads.WindowNormaliser(), ("value",), None, [], about, say, run
+    )
 
 
 def history(
@@ -116,6 +92,8 @@ def history(
     }
     if run is not None:
         run.begin(about["fingerprint"])
+    for line in _strangers(used):
+        say(line)
     rng = np.random.default_rng([settings.seed, 9])
     everything = np.concatenate(kept)
     normaliser, usual = head.normaliser(everything), heads.FitNormaliser.of(everything)
@@ -128,93 +106,27 @@ def history(
     held = [rows for rows in back if len(rows) >= window]
     train, check = examples.join(parts), examples.join(checks)
     interval = float(np.median([one.interval_s for one in used]))
-    return _fit(
+    return modelfile.write(
         settings, file, train, check, normaliser, used[0].columns, interval, held, about, say, run, data.inputs(kept)
     )
 
 
-def _fit(
-    settings: Settings,
-    file: Path,
-    train: Examples,
-    check: Examples,
-    normaliser: heads.Normaliser,
-    channels: tuple[str, ...],
-    interval_s: float | None,
-    held: list[F32],
-    about: dict[str, Any],
-    say: Callable[[str], None],
-    run: RunFolder | None,
-    inputs: list[dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    head = heads.HEADS[settings.head]
-    present = [k for k, name in enumerate(CLASSES) if name == NORMAL or (train.y == k).any()]
-    names = [CLASSES[k] for k in present]
-    place = np.full(len(CLASSES), -1, np.int32)
-    place[present] = np.arange(len(present))
-    check = examples.only(check, present)
-    train, check = Examples(train.x, place[train.y]), Examples(check.x, place[check.y])
-    preset, window = settings.chosen()
-    normal = names.index(NORMAL)
-    cost = head.cost(preset, len(names), window, len(channels))
-    learnt = f"classes {', '.join(names)}" if head.labelled else head.about
-    say(f"device: {device.described()}")
-    say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, {learnt}")
-    loop.seed_everything(settings.seed)
-    network = head.build(preset, len(names), window, len(channels))
-    fitted = loop.fit(
-        network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, seed=settings.seed,
-        patience=settings.patience, loss=head.loss, say=say, keep=run,
-    )  # fmt: skip
-    any_sensor = isinstance(normaliser, heads.WindowNormaliser)
-    temperature = heads.TEMPERATURE if any_sensor else 1.0
-    if any_sensor:
-        graph = export.graph(network, normaliser, normal, temperature)
-    else:
-        graph = head.graph(network, normaliser, check.x, normal)
-    metrics: dict[str, Any] = {
-        "epochs": len(fitted.history), "best": fitted.best + 1, "interrupted": fitted.interrupted,
-    }  # fmt: skip
-    if head.labelled:
-        metrics["check"] = judge.report(check.y, loop.classes(network, normaliser, check.x), names)
-    else:
-        metrics["check"] = {"loss": fitted.history[fitted.best][1]}
-    segments = [
-        export.scores(graph, np.lib.stride_tricks.sliding_window_view(r, window, 0).swapaxes(1, 2)) for r in held
+def _strangers(series: Sequence[History]) -> list[str]:
+    """Return a warning where most series hardly move within the spread of all, as levels differ between them.
+
+    One normalisation is for all: what is unusual in one series is then nothing beside what lies between two.
+    """
+    rows = [one.fit_rows().astype(np.float64) for one in series]
+    still = 0.1 * np.concatenate(rows).std(axis=0)
+    share = np.mean([one.std(axis=0) < still for one in rows], axis=0)
+    names = [name for name, much in zip(series[0].columns, share.tolist(), strict=True) if much > 0.5]
+    if not names:
+        return []
+    told = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    return [
+        f"warning: most of the {len(series)} series move less than a tenth of the spread over all in {told}: a fault in"
+        " one is small beside what lies between two. Fit them one by one, or those of one machine and regime together"
     ]
-    card = {
-        "name": settings.name,
-        "version": settings.version,
-        "window": window,
-        "channels": list(channels),
-        "interval_s": interval_s,
-        "hop": settings.hop,
-        "head": head.name,
-        "classes": names if head.labelled else [],
-        "normal_class": NORMAL if head.labelled else None,
-        "inputs": inputs or [],
-        "calibration": {
-            "hop": 1,
-            "segments": _newest(segments),
-            "noise_floor": heads.NOISE_FLOOR if any_sensor else 0.0,
-        },
-        "parameters": cost.parameters,
-        "macs": cost.macs,
-        "receptive_field": cost.receptive_field,
-        "training": {**about, "seed": settings.seed, "architecture": preset.name, "temperature": temperature},
-        "metrics": metrics,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    probe = check.x[:: max(1, len(check) // MOST_PROBES)]
-    parity = export.write(file, graph, card, probe, head.reach(normaliser, probe))
-    say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
-    return metrics
-
-
-def _newest(segments: list[F32]) -> list[list[float]]:
-    """Return the segments, each cut to its newest scores where all together are more than a card may hold."""
-    share = MOST_CALIBRATION_VALUES // max(len(segments), 1)
-    return [[round(float(score), 5) for score in segment[-share:]] for segment in segments if share]
 
 
 def _apart(rows: F32, window: int) -> tuple[F32, F32]:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from daemon.core.records import F32
-from training.history.examples import Examples
 from training.network import layers
 from training.network.heads import residual
+from training.network.heads.residual import Residual
 from training.network.layers import Cost, Preset
-from training.network.normalising import FitNormaliser, StandardNormaliser
 
 
 def horizon(window: int) -> int:
@@ -24,21 +23,11 @@ def horizon(window: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Residual):
     """Residual per channel and step. What lies beyond REACH in the older rows counts too: they cannot hide a fault."""
 
     name: str = "forecast"
     about: str = "the newest eighth of a window, forecast from the rest"
-    labelled: bool = False
-    loss: Any = residual.loss
-
-    def normaliser(self, rows: F32) -> StandardNormaliser:
-        """See Head."""
-        return residual.normaliser(rows)
-
-    def examples(self, rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
-        """See Head: normal windows alone."""
-        return residual.normal_windows(rows, window, count, rng, usual)
 
     def cost(self, preset: Preset, classes: int, window: int, channels: int) -> Cost:
         """See Head; `classes` is of no account."""
@@ -56,10 +45,6 @@ class Forecast:
         apart = newest - keras.layers.Reshape((ahead, channels))(flat)
         beyond = keras.ops.relu(keras.ops.abs(older) - residual.REACH)
         return keras.Model(inputs, keras.ops.concatenate([beyond, apart], axis=1), name=f"forecast-{preset.name}")
-
-    def reach(self, normaliser: Any, x: F32) -> F32:
-        """See Head."""
-        return residual.reach(normaliser, x)
 
     def graph(self, network: Any, normaliser: Any, check: F32, normal: int = 0) -> Any:
         """See Head."""

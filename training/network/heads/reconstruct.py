@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from daemon.core.records import F32
-from training.history.examples import Examples
 from training.network import layers
 from training.network.heads import residual
+from training.network.heads.residual import Residual
 from training.network.layers import Cost, Layer, Preset
-from training.network.normalising import FitNormaliser, StandardNormaliser
 
 DECODER = 128  # units between the code and the rebuilt window
 
@@ -26,21 +25,11 @@ def code(window: int, channels: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconstruct:
+class Reconstruct(Residual):
     """Residual per channel and per row of the window."""
 
     name: str = "reconstruct"
     about: str = "the whole window, rebuilt from an eighth of its values or fewer"
-    labelled: bool = False
-    loss: Any = residual.loss
-
-    def normaliser(self, rows: F32) -> StandardNormaliser:
-        """See Head."""
-        return residual.normaliser(rows)
-
-    def examples(self, rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
-        """See Head: normal windows alone."""
-        return residual.normal_windows(rows, window, count, rng, usual)
 
     def cost(self, preset: Preset, classes: int, window: int, channels: int) -> Cost:
         """See Head; `classes` is of no account."""
@@ -57,10 +46,6 @@ class Reconstruct:
         flat = keras.layers.Dense(window * channels)(keras.layers.Dense(DECODER, activation="relu")(few))
         apart = inputs - keras.layers.Reshape((window, channels))(flat)
         return keras.Model(inputs, apart, name=f"reconstruct-{preset.name}")
-
-    def reach(self, normaliser: Any, x: F32) -> F32:
-        """See Head."""
-        return residual.reach(normaliser, x)
 
     def graph(self, network: Any, normaliser: Any, check: F32, normal: int = 0) -> Any:
         """See Head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,6 @@ from training.network.normalising import FitNormaliser, StandardNormaliser
 REACH = 8.0  # standard deviations: what a trunk is shown and what it can give back end there, what is scored does not
 LEAST_SCALE = 0.1  # of a standard deviation; below it a residual of a sensor that hardly moves is rounding
 MOST = 1e15  # scales; its square, summed over a window, is still a float32
-
-
-def normaliser(rows: F32) -> StandardNormaliser:
-    """Return the normalisation by these rows, without a limit on what lies far out."""
-    return StandardNormaliser.of(rows)
-
-
-def normal_windows(rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
-    """Return normal windows that wander a little, as another month might have shown them."""
-    return examples.draw(rows, window, count, 0, rng, known=Known(usual.mean, usual.sd))
 
 
 def bounded(z: Any) -> Any:
@@ -42,10 +33,25 @@ def loss(_: Any, residual: Any) -> Any:
     return keras.ops.mean(within * (size - 0.5 * within), axis=(1, 2))
 
 
-def reach(normaliser: Any, x: F32) -> F32:
-    """Return the size of the values, in the least scale, that residuals of raw windows x are differences of, (N,)."""
-    size: F32 = np.abs(np.asarray(normaliser(x))).max(axis=(1, 2)) / LEAST_SCALE
-    return size
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """What both heads answer alike; see training.network.heads.contract.Head."""
+
+    labelled: bool = False
+    loss: Any = loss
+
+    def normaliser(self, rows: F32) -> StandardNormaliser:
+        """See Head: without a limit on what lies far out."""
+        return StandardNormaliser.of(rows)
+
+    def examples(self, rows: F32, window: int, count: int, rng: np.random.Generator, usual: FitNormaliser) -> Examples:
+        """See Head: normal windows alone, that wander a little, as another month might have shown them."""
+        return examples.draw(rows, window, count, 0, rng, known=Known(usual.mean, usual.sd))
+
+    def reach(self, normaliser: Any, x: F32) -> F32:
+        """See Head: the size of the values, in the least scale, that residuals are differences of."""
+        size: F32 = np.abs(np.asarray(normaliser(x))).max(axis=(1, 2)) / LEAST_SCALE
+        return size
 
 
 def graph(network: Any, normaliser: Any, check: F32, floor: F32) -> Any:
