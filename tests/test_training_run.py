@@ -160,6 +160,15 @@ def test_a_repeated_recipe_says_whether_the_data_are_the_same(tmp_path, capsys):
         assert said in (tmp_path / "new.run/log.txt").read_text()
 
 
+def test_a_recipe_that_never_saw_the_data_says_nothing_of_them(tmp_path, capsys):
+    (tmp_path / "recipe.toml").write_text(f'[fit]\nwindow = 64\n[data]\npaths = ["{tmp_path}"]\n')
+    run = runfolder.opened(tmp_path / "new.run", {}, "new", tmp_path / "recipe.toml")
+    run.begin("one")
+    run.close()
+    assert "fingerprint" not in capsys.readouterr().out
+    assert recipefile.read(tmp_path / "new.run/recipe.toml").fingerprint == "one"
+
+
 def test_an_architecture_goes_with_the_run_and_is_the_same_wherever_it_lies(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('layers = [{kind = "flatten"}]\n')

@@ -53,7 +53,7 @@ class RunFolder:
         self._versions(self._known)
         if self._resume:
             return
-        if self._known is not None:
+        if self._known is not None and self._known.fingerprint:
             here = fingerprint == self._known.fingerprint
             other = f"another fingerprint than the recipe's ({fingerprint[:12]}, {self._known.fingerprint[:12]} then)"
             self.say(f"data: {'the same fingerprint as in the recipe' if here else other + ': scores will differ'}")
