@@ -159,6 +159,16 @@ def test_rows_the_model_learnt_from_are_not_judged(tmp_path):
     assert "it was judged on rows it had learnt" in found["says"]
 
 
+def test_a_series_that_cannot_be_scored_is_left_out_and_named(tmp_path, good):
+    whole, short = history(plant()[:11_000], [9000]), replace(history(plant()[:12], [], 4), name="short.csv")
+    backwards = replace(whole, name="back.csv", t=whole.t[::-1].copy())
+    data.write(tmp_path / "plant", [whole, short, backwards])
+    found = report(tmp_path, good / "model.onnx", tmp_path / "plant")
+    assert [one["name"] for one in found["series"]] == ["plant.csv"]
+    assert "Left out: short.csv: rows: got 12" in found["how"][0]
+    assert "Left out: back.csv: windows: got none in 11000 rows" in found["how"][0]
+
+
 def test_a_model_of_one_sensor_is_reported_for_each_sensor_of_an_asset(tmp_path, good):
     found = report(tmp_path, Path("any-sensor-64"), good / "plant", "--hop", 4)
     assert found["evidence"]["stream_rows"] > 3 * 25_000

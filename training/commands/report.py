@@ -15,6 +15,7 @@ from training.commands import options
 if TYPE_CHECKING:
     from training.history.examples import Examples
     from training.judge.held import Held
+    from training.judge.modelreport import ModelReport
 
 
 def add(commands: options.Commands) -> None:
@@ -35,9 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
     from daemon import shipped
     from daemon.core.pipeline import DEFAULT_BUDGET_PER_POINT
-    from training.judge import modelfacts, modelpage, modelreport
+    from training.judge import modelfacts, modelpage
     from training.judge import report as pages
-    from training.network import export
 
     budget = DEFAULT_BUDGET_PER_POINT if args.budget is None else args.budget
     if not 0 < budget <= 0.1:
@@ -45,29 +45,36 @@ def run(args: argparse.Namespace) -> int:
     for out in (args.html, args.json):
         if out is not None and not out.resolve().parent.is_dir():
             raise ConfigError.one(str(out), "no such folder", "a file in a folder that exists")
-    file = shipped.resolve(args.model, "MODEL")
-    card = export.card_of(file)
-    held, windows = _held(args, card)
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    name = args.data.resolve().name
-    found = modelreport.make(file, card, held, name, say, windows=windows, hop=args.hop, budget=budget)
+    found = of(shipped.resolve(args.model, "MODEL"), args.data, args, budget, args.hop)
     pages.save(args.html, modelpage.page(found))
     if args.json is not None:
         pages.save(args.json, json.dumps(modelfacts.data(found), indent=2) + "\n")
     print(found.grade.says)
     for reason in found.grade.reasons:
-        print(f"  {modelpage.LEVELS[reason.level]:9} {reason.about}: {reason.says}" + _behind(reason.number))
+        behind = f" ({reason.number})" if reason.number else ""
+        print(f"  {modelpage.LEVELS[reason.level]:9} {reason.about}: {reason.says}{behind}")
     return 0
 
 
-def _behind(number: str) -> str:
-    return f" ({number})" if number else ""
+def of(file: Path, path: Path, args: options.Asked, budget: float, hop: int = 1) -> ModelReport:
+    """Return the report on a model file and the data at `path`; what happens is said on standard error.
+
+    args: options.add_reading's and options.add_labelled's. Raises ConfigError, DataError, ModelError.
+    """
+    from training.judge import modelreport
+    from training.network import export
+
+    card = export.card_of(file)
+    held, windows = _held(path, args, card)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    name = path.resolve().name
+    return modelreport.make(file, card, held, name, say, windows=windows, hop=hop, budget=budget)
 
 
-def _held(args: argparse.Namespace, card: Mapping[str, Any]) -> tuple[Held, tuple[Examples, str] | None]:
+def _held(path: Path, args: options.Asked, card: Mapping[str, Any]) -> tuple[Held, tuple[Examples, str] | None]:
     """Return the rows to judge on and, for a classifier on labelled data, windows of each class."""
     import numpy as np
 
@@ -75,10 +82,10 @@ def _held(args: argparse.Namespace, card: Mapping[str, Any]) -> tuple[Held, tupl
     from training.history.examples import Examples
     from training.judge import held
 
-    found = reading.read(args.data, options.reading(args))
+    found = reading.read(path, options.reading(args))
     if card.get("head") != "classify" or not any(one.label is not None and one.label.any() for one in found):
-        return held.rows(args.data, data.read(args.data, options.reading(args)), card), None
-    series = options.labelled(args.data, args)
+        return held.rows(path, data.read(path, options.reading(args)), card), None
+    series = options.labelled(path, args)
     judged = held.of_classes(series, card, args.test_share)
     parts = classed.split(series, int(card["window"]), args.per_class, args.test_share)
     place = np.array([card["classes"].index(name) for name in parts.classes], np.int32)

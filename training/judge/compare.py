@@ -18,18 +18,16 @@ from typing import Any
 import numpy as np
 
 from daemon.core.model import Model
-from daemon.core.records import F32
 from daemon.errors import ConfigError, DataError
 from training import classify
 from training.history import classed, data
 from training.history.classed import Split
 from training.history.reading import Series
-from training.judge import classes, comparing, comparison
+from training.judge import classes, comparing, comparison, cost
 from training.judge.comparison import Comparison, Run
 from training.judge.crew import Crew, Failed
 from training.network import architectures
 
-SPEED_S = 0.5  # how long windows per second are measured
 SAY_S = 15.0  # between two lines of a fit that takes long
 
 # What a run is taken to cost before one was measured: starting TensorFlow, and each multiply-add of a pass; what a
@@ -188,7 +186,8 @@ def _work(job: Fitting) -> Run:
         classify.write(learnt, replace(split, calm=[]), settings, {}, file)
         model = Model(file, gpu="off", threads=1)
         guess = classes.guess(model, split.test.windows.x)
-        speed = windows_per_s(model, split.test.windows.x)
+        x = split.test.windows.x
+        speed = 1e6 / cost.us_per_window(model, np.resize(x, (model.batch, *x.shape[1:])))
     truth, names = split.test.windows.y, split.classes
     report = classes.report(truth, guess, names)
     parts = {"train": split.train, "check": split.check, "test": split.test}
@@ -227,20 +226,6 @@ def _load_tensorflow() -> None:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def windows_per_s(model: Model, x: F32) -> float:
-    """Return how many windows a second the model scores at its best batch: the fastest of many runs.
-
-    The fastest, as whoever else uses the machine can only make a run slower.
-    """
-    batch = np.resize(x, (model.batch, *x.shape[1:]))
-    best, until = np.inf, time.perf_counter() + SPEED_S
-    while time.perf_counter() < until:
-        begun = time.perf_counter()
-        model.run(batch)
-        best = min(best, time.perf_counter() - begun)
-    return float(len(batch) / best)
 
 
 def _held_mib(key: str) -> float:

@@ -11,7 +11,7 @@ from daemon.core.model import Model
 from daemon.core.records import F32
 from daemon.core.rings import Rings
 
-MEASURED_S = 0.3  # how long each batch size is timed
+MEASURED_S = 0.5  # how long each batch size is timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,17 @@ def measure(model: Model, x: F32) -> Cost:
     card = model.card
     rings = Rings(1, card.window, len(card.channels), card.hop)
     return Cost(
-        card.parameters, card.macs, card.receptive_field, _us(model, np.resize(x, (1, *x.shape[1:]))),
-        _us(model, np.resize(x, (model.batch, *x.shape[1:]))), model.batch, rings.slab.nbytes,
+        card.parameters, card.macs, card.receptive_field, us_per_window(model, np.resize(x, (1, *x.shape[1:]))),
+        us_per_window(model, np.resize(x, (model.batch, *x.shape[1:]))), model.batch, rings.slab.nbytes,
         model.file.stat().st_size,
     )  # fmt: skip
 
 
-def _us(model: Model, x: F32) -> float:
-    """Return microseconds a window: of the fastest run, as whoever else uses the machine can only make one slower."""
+def us_per_window(model: Model, x: F32) -> float:
+    """Return microseconds a window where the model runs on x, (n, W, C): of the fastest of many runs.
+
+    The fastest, as whoever else uses the machine can only make a run slower.
+    """
     best, until = np.inf, time.perf_counter() + MEASURED_S
     while time.perf_counter() < until:
         begun = time.perf_counter()

@@ -135,7 +135,7 @@ def _events(known: Evidence) -> Iterator[Reason]:
     elif low >= RECALL:
         yield Reason("fine", "faults found", f"it found {known.hit} of {known.events} {kind}", number)
     elif known.events < ENOUGH_EVENTS:
-        says = f"{known.events} {kind} are too few to tell how many it finds"
+        says = f"there are too few {kind} ({known.events}) to tell how many it finds"
         yield Reason("data", "faults found", says, number)
     else:
         yield Reason("care", "faults found", f"it found no more than {known.hit} of {known.events} {kind}", number)
@@ -169,7 +169,7 @@ def _false_alarms(known: Evidence) -> Iterator[Reason]:
     elif high <= OVERRUN * declared:
         yield Reason("fine", about, "false alarms stay near what was declared, or below", number)
     else:
-        says = f"{known.stream_rows:,} normal rows are too few to prove so rare a false alarm"
+        says = f"there are too few normal rows ({known.stream_rows:,}) to prove so rare a false alarm"
         # what is needed where nothing false is seen: the upper end for a count of 0 is 3.7
         need = rates.poisson(known.stream_false)[1] / (OVERRUN * known.budget)
         yield Reason("data", about, says, f"{number}; about {need:,.0f} rows would do")
@@ -197,7 +197,8 @@ def _in_alarm(known: Evidence) -> Iterator[Reason]:
         return
     level: Level = "no" if known.in_alarm > IN_ALARM_NO else "care" if known.in_alarm > IN_ALARM_CARE else "fine"
     says = f"it stands in alarm for {percent(known.in_alarm)} of normal time"
-    yield Reason(level, "normal time in alarm", says, percent(known.in_alarm))
+    limits = f"{percent(IN_ALARM_CARE)} is much, {percent(IN_ALARM_NO)} too much"
+    yield Reason(level, "normal time in alarm", says, limits)
 
 
 def _calibration(known: Evidence) -> Iterator[Reason]:
@@ -223,7 +224,7 @@ def _drift(known: Evidence) -> Iterator[Reason]:
         else:
             yield Reason("fine", "drift of the sensors", "the sensors stay where they were while learning", number)
     if known.shift is not None:
-        number = f"{known.shift:.2g} times the median while calibrating"
+        number = f"{known.shift:.2f} times the median while calibrating"
         if not 1 / SHIFT <= known.shift <= SHIFT:
             says = "normal rows score differently now from when it was calibrated"
             yield Reason("care", "drift of the scores", says, number)

@@ -66,16 +66,25 @@ def make(
 ) -> ModelReport:
     """Judge a model file on what is held; name: of the data. windows: labelled ones for the confusion, and about them.
 
-    Raises ConfigError where the model's channels are not there, DataError where nothing could be scored.
+    Raises ConfigError where the model's channels are not there, DataError where no series could be scored; where only
+    some could not, they are left out and the report says so.
     """
     model = Model(file, threads=1)
     window = model.card.window
     labelled = any(one.anomaly[one.train_end :].any() for one in held.series)
     tried = [standin.Faulty(one, ()) for one in held.series] if labelled else standin.into(held.series, window)
-    seen = []
+    seen: list[Seen] = []
+    blank: list[DataError] = []
     for k, (one, faulty) in enumerate(zip(held.series, tried, strict=True), 1):
         say(f"{k}/{len(tried)} {one.name}: {len(one.t):,} rows")
-        seen.append(seeing.see(model, one, faulty, hop, budget))
+        try:
+            seen.append(seeing.see(model, one, faulty, hop, budget))
+        except DataError as error:
+            say(f"left out: {error}")
+            blank.append(error)
+    if not seen:
+        raise blank[0]
+    how = held.how + "".join(f" Left out: {error}." for error in blank)
     clean = scoring.total([seeing.asset(one.heard, one.one, window) for one in seen])
     streams = scoring.total([curves.per_stream(one.heard, one.one, window) for one in seen])
     total = scoring.total([one.judged.alarms for one in seen])
@@ -86,7 +95,7 @@ def make(
     found = np.concatenate([one.one.values[:window] for one in seen])
     x = found[:window] if len(model.card.channels) == found.shape[1] else found[:window, :1]
     return ModelReport(
-        file.name, name, dict(card), held.how, hop, budget, labelled, cost.measure(model, _window(x, model)),
+        file.name, name, dict(card), how, hop, budget, labelled, cost.measure(model, _window(x, model)),
         tuple(seen), clean, total, streams, known, grade(known), tuple(budgets), _ranks(seen), confusion,
         _training(file),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.core.records import Alarm, Bool
+from daemon.core.records import Alarm
 from training.history.data import History
 from training.judge import scoring
 from training.judge.replayed import Replayed
@@ -50,17 +50,6 @@ class Moment:
 EVENT, FALSE = "event", "false alarm"
 
 
-def onsets(on: Bool, window: int) -> list[int]:
-    """Return the rows where alarms begin; those closer than a window to the one before are one."""
-    found: list[int] = []
-    latest = -window
-    for row in np.flatnonzero(on & ~np.concatenate([[False], on[:-1]])).tolist():
-        if row - latest >= window:
-            found.append(row)
-        latest = row
-    return found
-
-
 def moments(heard: Replayed, one: History, window: int, kinds: tuple[str, ...] = ()) -> list[Moment]:
     """Return the events and the false alarms in rows >= train_end, in order of time; as scoring.alarms counts them.
 
@@ -68,7 +57,7 @@ def moments(heard: Replayed, one: History, window: int, kinds: tuple[str, ...] =
     """
     first = one.train_end
     on = np.logical_or.reduce(heard.on, axis=0)
-    begun = [row + first for row in onsets(on[first:], window)]
+    begun = [row + first for row in scoring.onsets(on[first:], window)]
     known = (scoring.events(one.anomaly[first:]) + first).tolist()
     told = []
     for k, (start, end) in enumerate(known):

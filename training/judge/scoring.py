@@ -184,23 +184,28 @@ class Alarms:
         return float(np.median(self.delays)) if self.delays else None
 
 
+def onsets(on: Bool, window: int) -> list[int]:
+    """Return the rows where alarms begin; those closer than `window` rows to the one before are one."""
+    found: list[int] = []
+    latest = -window
+    for row in np.flatnonzero(on & ~np.concatenate([[False], on[:-1]])).tolist():
+        if row - latest >= window:
+            found.append(row)
+        latest = row
+    return found
+
+
 def alarms(on: Bool, anomaly: Bool, window: int) -> Alarms:
     """Judge an alarm signal. on, anomaly: (n,) per row; window: W, the model's, in rows."""
     known = events(anomaly)
     near = np.zeros(len(on), np.bool_)
     for start, end in known.tolist():
         near[start : end + window + 1] = True
-    starts = np.flatnonzero(on & ~np.concatenate([[False], on[:-1]]))
-    onsets: list[int] = []
-    latest = -window
-    for row in starts.tolist():
-        if row - latest >= window:
-            onsets.append(row)
-        latest = row
-    true = sum(bool(near[row]) for row in onsets)
+    begun = onsets(on, window)
+    true = sum(bool(near[row]) for row in begun)
     delays = []
     for start, end in known.tolist():
-        hits = [row for row in onsets if start <= row <= end + window]
+        hits = [row for row in begun if start <= row <= end + window]
         if hits:
             delays.append(hits[0] - start)
     tail = near & ~anomaly
@@ -208,7 +213,7 @@ def alarms(on: Bool, anomaly: Bool, window: int) -> Alarms:
         events=len(known),
         hit=len(delays),
         true=true,
-        false=len(onsets) - true,
+        false=len(begun) - true,
         normal_rows=int((~near).sum()),
         normal_in_alarm=int((on & ~near).sum()),
         delays=tuple(delays),

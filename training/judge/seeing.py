@@ -9,6 +9,7 @@ import numpy as np
 
 from daemon.core.model import Model
 from daemon.core.records import F64
+from daemon.errors import DataError
 from training.history.data import History
 from training.judge import evaluate, moments, replayed, scoring, standin
 from training.judge.evaluate import Judged
@@ -33,6 +34,9 @@ def see(model: Model, one: History, faulty: standin.Faulty, hop: int, budget: fl
     """Replay one series as it is and, where faulty has faults of its own, with them. Raises ConfigError, DataError."""
     window = model.card.window
     heard = replayed.over(model, one, hop, budget)
+    if not heard.windows and len(one.t) >= window:
+        expected = f"{window} rows in order of time without a long gap; anomalyd-train inspect says what is wrong"
+        raise DataError(one.name, "windows", f"none in {len(one.t)} rows", expected)
     same = faulty.series is one or not faulty.kinds
     tried = one if same else faulty.series
     tried_heard = heard if same else replayed.over(model, tried, hop, budget)
