@@ -86,6 +86,7 @@ def test_a_recipe_that_is_none_is_refused_with_file_and_key(tmp_path, capsys, te
         (["x.csv", "--head", "classify", "--windows", "9"], "--windows: got 9, expected no such option"),
         (["x.csv", "--per-class", "9"], "--per-class: got 9, expected no such option with --head faults"),
         (["--resume"], "--resume: got no run there"),
+        (["x.csv", "--architecture", "no.toml"], "no.toml: --architecture: got No such file or directory"),
         (["--resume", "--recipe", "r.toml"], "--recipe: got also --resume"),
         (["--recipe", "nowhere.toml"], "nowhere.toml: --recipe: got No such file or directory"),
     ],
@@ -167,6 +168,19 @@ def test_a_recipe_that_never_saw_the_data_says_nothing_of_them(tmp_path, capsys)
     run.close()
     assert "fingerprint" not in capsys.readouterr().out
     assert recipefile.read(tmp_path / "new.run/recipe.toml").fingerprint == "one"
+
+
+def test_a_run_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--run: got (File exists|Not a directory), expected a folder to write to"):
+        begun(tmp_path / "file")
+
+
+def test_a_model_that_cannot_be_written_is_refused_before_the_fit(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["fit", str(tmp_path), "--out", str(tmp_path / "file/m.onnx"), "--run", str(tmp_path / "run")]) == 2
+    assert "expected a place to write to, with room left" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_architecture_goes_with_the_run_and_is_the_same_wherever_it_lies(tmp_path):

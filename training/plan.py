@@ -73,17 +73,15 @@ def resolved(given: Mapping[str, Any], known: Plan | None = None, name: str = "m
         plan = replace(Plan(name=name), **told)
         if plan.architecture is None and plan.preset is None:
             plan = replace(plan, preset="small")
-        if plan.window is None:
-            shape = architectures.chosen(plan.preset or "small", plan.architecture)
-            plan = replace(plan, window=shape.window)
         defaults: dict[str, Any] = {}
         if plan.head == LABELLED:
             defaults = {"epochs": 40, "batch": 64}
         elif plan.simulated:
             defaults = {"windows": SIMULATED_WINDOWS}
         plan = replace(plan, **{key: value for key, value in defaults.items() if key not in told})
+    shape = architectures.chosen(plan.preset or "small", plan.architecture)
     _agree(plan, told)
-    return plan
+    return plan if plan.window is not None else replace(plan, window=shape.window)
 
 
 def _agree(plan: Plan, told: Mapping[str, Any]) -> None:

@@ -44,10 +44,13 @@ class RunFolder:
         if self._resume and self._known is not None and self._known.fingerprint != fingerprint:
             got = f"data of another fingerprint, {fingerprint[:12]} and not {self._known.fingerprint[:12]}"
             raise ConfigError.one("--resume", got, "the data of the run as they were, or another --run", self.folder)
-        if not self._resume:
-            self._clear()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._log = (self.folder / LOG).open("a" if self._resume else "w", encoding="utf-8", buffering=1)
+        try:
+            if not self._resume:
+                self._clear()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._log = (self.folder / LOG).open("a" if self._resume else "w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise ConfigError.one("--run", error.strerror or str(error), "a folder to write to", self.folder) from None
         for line in self._early:
             self._log.write(line + "\n")
         self._versions(self._known)

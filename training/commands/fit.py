@@ -65,12 +65,17 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError.one("--out", str(args.out), "a file to write, such as line.onnx")
     kept = runfolder.opened(folder, _given(args), args.out.stem, args.recipe, args.resume)
     try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)  # not after hours
         metrics = _fit(kept, args.out)
         kept.finish(metrics)
         kept.say(_judged(metrics["check"]))
     except (ConfigError, DataError, ModelError) as error:
         kept.close(str(error))
         raise
+    except OSError as error:
+        kept.close(str(error))
+        where = str(error.filename or folder)
+        raise ConfigError.one(where, error.strerror or str(error), "a place to write to, with room left") from None
     except MemoryError as error:
         got = f"{kept.plan.windows:,} windows of {kept.plan.window} rows: {str(error) or 'out of memory'}"
         raise ConfigError.one("memory", got, "fewer --windows, a shorter --window or fewer --columns") from None

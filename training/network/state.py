@@ -66,9 +66,12 @@ def _in_order(kept: dict[str, Any], letter: str) -> list[Any]:
 
 def _write(file: Path, arrays: dict[str, Any]) -> None:
     part = file.with_name(file.name + ".part")
-    with part.open("wb") as out:
-        np.savez(out, allow_pickle=False, **arrays)
-    os.replace(part, file)
+    try:
+        with part.open("wb") as out:
+            np.savez(out, allow_pickle=False, **arrays)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> dict[str, Any]:
