@@ -112,6 +112,13 @@ def test_a_plant_that_has_moved_needs_rows_of_its_new_state(tmp_path, good):
     assert reasons(found)["drift of the sensors"] == "data"
     assert found["evidence"]["outside_channel"] == "noise"
     assert found["evidence"]["outside"] > 0.99
+    late = replace(
+        one, t=one.t[TRAIN:], values=values[TRAIN:], anomaly=one.anomaly[TRAIN:], train_end=len(one.t) - TRAIN
+    )
+    data.write(tmp_path / "late", [late])
+    found = report(tmp_path, good / "model.onnx", tmp_path / "late" / "plant.csv")  # the card tells what it learnt from
+    assert found["evidence"]["outside_channel"] == "noise"
+    assert found["evidence"]["outside"] > 0.99
 
 
 def test_a_short_history_cannot_prove_a_rare_false_alarm(tmp_path, good):

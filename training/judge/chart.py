@@ -11,7 +11,7 @@ from typing import Literal
 from training.judge.plot import short
 from training.judge.report import Html, block, escaped
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 260, 52, 14, 10, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 260, 62, 14, 10, 40
 
 
 @dataclass(frozen=True, slots=True)

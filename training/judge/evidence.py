@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from daemon.core.model import Model
+from daemon.core.records import F64
 from training.judge import scoring, seeing
 from training.judge.confusion import Confusion
 from training.judge.grade import Evidence
@@ -32,7 +33,7 @@ def gather(
 ) -> Evidence:
     """Return what the rules of the grade look at. tried, streams, clean: alarms, as in ModelReport."""
     ranked = [one.judged for one in seen if one.judged.vus_pr is not None and one.judged.floor is not None]
-    outside, channel = _outside(held)
+    outside, channel = _outside(model, held)
     learnt = model.card.interval_s
     interval_s = float(np.median([one.one.interval_s for one in seen]))
     segments = model.card.calibration.segments
@@ -61,22 +62,36 @@ def gather(
     )
 
 
-def _outside(held: Held) -> tuple[float | None, str]:
+def _outside(model: Model, held: Held) -> tuple[float | None, str]:
     """Return the largest share of judged normal time that a channel spends where it was not while learning, and which.
 
     Where it was: from its lowest to its highest fitting row, and MARGIN of that range beyond.
     """
-    if not held.fit:
+    known = _range(model, held)
+    normal = [one.values[one.train_end :][~one.anomaly[one.train_end :]] for one in held.series]
+    if known is None or not sum(map(len, normal)):
         return None, ""
-    learnt = np.concatenate(held.fit).astype(np.float64)
-    normal = np.concatenate([one.values[one.train_end :][~one.anomaly[one.train_end :]] for one in held.series])
-    if not len(learnt) or not len(normal):
-        return None, ""
-    low, high = learnt.min(axis=0), learnt.max(axis=0)
+    low, high = known
     margin = np.maximum(MARGIN * (high - low), 1e-3 * np.maximum(np.abs(low), np.abs(high)))
-    share = ((normal < low - margin) | (normal > high + margin)).mean(axis=0)
+    rows = np.concatenate(normal)
+    share = ((rows < low - margin) | (rows > high + margin)).mean(axis=0)
     worst = int(np.argmax(share))
     return float(share[worst]), held.series[0].columns[worst]
+
+
+def _range(model: Model, held: Held) -> tuple[F64, F64] | None:
+    """Return the lowest and the highest value of each channel that the model learnt from; None where nobody knows.
+
+    The card tells it; a file made before cards did is held against the fitting rows themselves.
+    """
+    card = model.card
+    if card.inputs and all(one.columns == tuple(card.channels) for one in held.series):
+        edges = [one.edges for one in card.inputs]
+        return np.array([one[0] for one in edges], np.float64), np.array([one[-1] for one in edges], np.float64)
+    if held.fit and sum(map(len, held.fit)):
+        learnt = np.concatenate(held.fit).astype(np.float64)
+        return learnt.min(axis=0), learnt.max(axis=0)
+    return None
 
 
 def _shift(model: Model, seen: Sequence[Seen]) -> float | None:

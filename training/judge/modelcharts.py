@@ -149,7 +149,7 @@ def _example(found: ModelReport, seen: Seen, told: Moment) -> Html:
         head = report.badge("blocks", "missed")
     else:
         head = report.badge("fine", "caught")
-    about = f"{moment(told.t_start)}, {told.series}"
+    about = moment(told.t_start) + (f", {told.series}" if len(found.seen) > 1 else "")
     if not told.false and told.kind != EVENT:
         about += f", {told.kind}"
     more = f"; {len(order) - MOST_CHANNELS} more channels are not shown" if len(order) > MOST_CHANNELS else ""

@@ -24,6 +24,7 @@ def model(found: ModelReport) -> list[tuple[str, str]]:
     known = [
         ("file", f"{found.file}, {cost.file_bytes:,} bytes, {made}"),
         ("head", f"{card.get('head', '')} {about.get('architecture', '')}".strip()),
+        ("precision", card.get("precision", "float32")),
         ("channels", f"{len(names)}: {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}"),
         ("window", f"{card['window']} rows" + _span(card["window"], card.get("interval_s"))),
         ("trained on", f"{about.get('data', 'unknown')}" + (f", {rows:,} rows" if rows else "") + span),

@@ -79,7 +79,7 @@ def _glance(found: ModelReport) -> list[tuple[str, str, str]]:
     delays = sorted(
         one.delay_s for seen in found.seen for one in seen.moments if one.delay_s is not None and not one.false
     )
-    delay = f"{duration(delays[len(delays) // 2])} after its start, in the middle" if delays else "none found"
+    delay = f"{duration(delays[(len(delays) - 1) // 2])} after its start, in the middle" if delays else "none found"
     low, high = rates.share(known.hit, known.events)
     rows = [
         (what, f"{known.hit} of {known.events}", f"{percent(low)} to {percent(high)}" if known.events else ""),
