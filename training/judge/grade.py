@@ -116,8 +116,8 @@ def _apart(known: Evidence) -> Iterator[Reason]:
         )  # fmt: skip
     elif known.apart == "calibrated":
         yield Reason(
-            "care", "rows judged", "there are no rows but those it was fitted and calibrated on",
-            "judged on the newest quarter, which calibrates",
+            "care", "rows judged", "its alarm level was set on the very normal rows it is judged on",
+            "newer rows would tell more",
         )  # fmt: skip
     else:
         yield Reason("fine", "rows judged", "it was judged on rows it had not seen", "")
@@ -184,9 +184,9 @@ def _precision(known: Evidence) -> Iterator[Reason]:
         return
     low, high = rates.share(known.alarms_true, told)
     number = f"{known.alarms_true} of {told} ({_between(low, high)})"
-    if high < 0.5:
+    if 2 * known.alarms_true < told:
         rarer = known.stream_false <= known.budget * known.stream_rows
-        says = "most of its alarms are false" + (", as many as were declared: take a rarer budget" if rarer else "")
+        says = "most of its alarms are false" + (", though no more than declared: take a rarer budget" if rarer else "")
         yield Reason("care", "alarms that are true", says, number)
     else:
         yield Reason("fine", "alarms that are true", f"{known.alarms_true} of its {told} alarms are true", number)
