@@ -238,7 +238,9 @@ def decided(qualities, labelled_rows=False, lift=None, n=64, spread=0.05):
     known = characteristics.of([history(sine(rows=9000))])
     costs = {key: price(key[1] / 1000) for key in qualities}
     sizes = candidates.sizes(known, known.rows)
-    return decide.decide(told, lift or dict.fromkeys(qualities, 0.0), costs, known, sizes, labelled_rows, {})
+    return decide.decide(
+        told, lift or dict.fromkeys(qualities, 0.0), costs, known, sizes, 3 if labelled_rows else 0, {}
+    )
 
 
 def test_without_labels_the_largest_window_not_far_behind_is_taken():

@@ -32,20 +32,20 @@ def decide(
     costs: Mapping[Key, Cost],
     known: Characteristics,
     sizes: list[Size],
-    labelled: bool,
+    cases: int,
     dear: Mapping[Key, str],
 ) -> Decision:
     """Return the recommendation.
 
-    told, lift: of the candidates that were judged. With labels: the cheapest within one standard error of the best.
-    Without: for each detector the largest window not more than MARGIN behind its best; of the detectors, the one whose
-    score faults lift most. dear: candidates over the budget, with the reason.
+    told, lift: of the candidates that were judged; cases: labelled series, 0 without labels. With them: the cheapest
+    within one standard error of the best. Without: for each detector the largest window not more than MARGIN behind its
+    best; of the detectors, the one whose score faults lift most. dear: candidates over the budget, with the reason.
     """
-    key, why = _labelled(told, costs) if labelled else _injected(told, lift)
+    key, why = _labelled(told, costs) if cases else _injected(told, lift)
     window = key[1]
     why = [*why, *_seen(window, known), _priced(costs[key], known)]
     return Decision(
-        window, key[0], tuple(why), tuple(_doubts(key, told, known, sizes, labelled)), tuple(_more(key, told, dear))
+        window, key[0], tuple(why), tuple(_doubts(key, told, known, sizes, cases)), tuple(_more(key, told, dear))
     )
 
 
@@ -113,11 +113,9 @@ def _priced(cost: Cost, known: Characteristics) -> str:
     return f"A score takes {cost.latency_ms:.3g} ms on {cost.provider}; a ring {cost.ring_bytes:,} bytes{first}."
 
 
-def _doubts(
-    key: Key, told: Mapping[Key, Standing], known: Characteristics, sizes: list[Size], labelled: bool
-) -> list[str]:
+def _doubts(key: Key, told: Mapping[Key, Standing], known: Characteristics, sizes: list[Size], cases: int) -> list[str]:
     mine = told[key]
-    limit = mine.behind_stderr if labelled else MARGIN
+    limit = mine.behind_stderr if cases else MARGIN
     doubts = [
         f"{one.key[1]} rows may as well be right: {one.behind:.3f} behind, +- {one.behind_stderr:.3f}."
         for one in sorted(told.values(), key=lambda one: one.key[1])
@@ -135,9 +133,11 @@ def _doubts(
     if moving:
         some = ", ".join(moving[:4]) + (" ..." if len(moving) > 4 else "")
         doubts.append(f"{len(moving)} of {len(known.moving)} sensors do not keep their level or spread ({some}).")
-    if labelled and mine.trials < 3:
-        doubts.append("With fewer than three labelled series or seeds a standard error says little.")
-    if not labelled:
+    if cases == 1:
+        doubts.append(
+            "One labelled series: the standard error is of fits alone, other days may speak for another size."
+        )
+    if not cases:
         doubts.append("Injected faults are not your faults: label a few events and run this again.")
     return doubts
 

@@ -22,9 +22,9 @@ FLOOR_SHARE = 0.1  # of the usual scores' 99 % quantile: differences below are n
 class Round:
     """Figures of one round over both folds; a list has one entry for each trial.
 
-    precision: average precision of the event's rows. lift: by how much the log score is higher in the fault than
-    outside the event, in rows that do not wander. found: while the fault is in the window, a score is above all those
-    outside the event. delay: rows to the first such score, of those found. seconds: of this process.
+    precision: average precision of the event's rows. lift: by how much the log score of the fault's rows is higher
+    than that of the same rows without it, where they do not wander. found: while the fault is in the window, a score is
+    above all those outside the event. delay: rows to the first such score, of those found. seconds: of this process.
     """
 
     precision: list[float]
@@ -46,12 +46,14 @@ def judge(name: str, window: int, rows: F32, longest: int, seed: int) -> Round:
         mean = known.astype(np.float64).mean(axis=0)
         spread = np.maximum(known.astype(np.float64).std(axis=0), 1e-3 * (np.abs(mean) + 1))
         rng = np.random.default_rng([seed, fold, 17])  # the same trials for every window and detector
+        clean = np.concatenate([np.full(window - 1, np.nan), np.log(score(other) + floor)])
         for trial in trials.draw(other, Known(mean.astype(np.float32), spread.astype(np.float32)), longest, rng):
-            _add(told, trial, window, score, floor)
+            _add(told, trial, window, score, floor, clean)
     return Round(told.precision, told.lift, told.found, told.delay, time.perf_counter() - began)
 
 
-def _add(told: Round, trial: trials.Trial, window: int, score: detectors.Score, floor: float) -> None:
+def _add(told: Round, trial: trials.Trial, window: int, score: detectors.Score, floor: float, clean: F64) -> None:
+    """Add one trial. clean: (n,) log scores of the rows that it was taken from, as they were."""
     skipped = max(trial.context - window + 1, 0)  # rows that no judged window needs
     late = max(window - 1 - trial.context, 0)  # judged rows without a full window
     heard = np.log(score(trial.rows[skipped:]) + floor)
@@ -62,7 +64,8 @@ def _add(told: Round, trial: trials.Trial, window: int, score: detectors.Score, 
     calm = heard[~event]
     told.precision.append(average_precision(heard, event))
     if fault.any() and not trial.wandered:
-        told.lift.append(float(heard[fault].mean() - calm.mean()))
+        begin = trial.first + trial.context + late
+        told.lift.append(float((heard - clean[begin : begin + len(heard)])[fault].mean()))
     begin = max(trial.start - trial.context - late, 0)
     reach = heard[begin : begin + (trial.end - trial.start) + window]
     above = np.flatnonzero(reach > calm.max())

@@ -62,7 +62,10 @@ class Job:
 
 @dataclass(slots=True)
 class Study:
-    """All that is known. dear: candidates over the budget or impossible, and why; stopped: Ctrl-C came."""
+    """All that is known. cases: labelled series, 0 where faults stand in; stopped: Ctrl-C came.
+
+    dear: candidates over the budget or impossible, and why. out_after: the rung that a candidate stopped after.
+    """
 
     order: Order
     known: Characteristics
@@ -70,13 +73,18 @@ class Study:
     costs: dict[Key, Cost]
     dear: dict[Key, str]
     rounds: Rounds
-    labelled: bool
+    cases: int
     told: dict[Key, Standing] = field(default_factory=dict)
     out_after: dict[Key, int] = field(default_factory=dict)
     decision: Decision | None = None
     stopped: bool = False
     seconds: float = 0.0
     sample: F32 | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Return whether there are labelled series to judge by."""
+        return self.cases > 0
 
     @property
     def quality_is(self) -> str:
@@ -111,7 +119,7 @@ def run(order: Order, say: Callable[[str], None]) -> Study:
     }  # fmt: skip
     rounds = open_rounds(order.out / "rounds.jsonl", about)
     longest = max(series, key=lambda one: len(one.fit_rows()))
-    study = Study(order, known, sizes, costs, dear, rounds, bool(cases), sample=longest.fit_rows()[-4096:])
+    study = Study(order, known, sizes, costs, dear, rounds, len(cases), sample=longest.fit_rows()[-4096:])
     try:
         _race(study, [one.fit_rows()[-MOST_ROWS:] for one in _longest(series)], cases, say)
     except KeyboardInterrupt:
@@ -119,7 +127,7 @@ def run(order: Order, say: Callable[[str], None]) -> Study:
     study.told = _standings(study)
     study.seconds = time.monotonic() - began
     if study.told:
-        study.decision = decide.decide(study.told, study.lift(), costs, known, sizes, study.labelled, dear)
+        study.decision = decide.decide(study.told, study.lift(), costs, known, sizes, study.cases, dear)
     return study
 
 

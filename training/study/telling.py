@@ -33,6 +33,7 @@ def told(study: Study, trunks: Sequence[Trunk], command: str) -> dict[str, Any]:
     return {
         "data": order.name,
         "labelled": study.labelled,
+        "labelled_series": study.cases,
         "quality": "VUS-PR of labelled events" if study.labelled else "average precision of injected faults' events",
         "stopped": study.stopped,
         "seconds": round(study.seconds, 1),
@@ -88,7 +89,7 @@ def text(found: dict[str, Any]) -> str:
         return "\n".join([*lines, "", "Stopped before anything was known; the same command goes on."])
     lines += ["", f"Recommended: {best['window']} rows, {best['architecture']} (judged by {best['detector']})"]
     for title, name in (("Why", "why"), ("Not sure", "uncertain"), ("With more compute", "with_more_compute")):
-        lines += [f"{title}:", *(f"  - {line}" for line in best[name])]
+        lines += [f"{title}:", *(f"  - {line}" for line in best[name] or ["nothing in particular"])]
     return "\n".join([*lines, "", best["fit"]])
 
 

@@ -22,10 +22,12 @@ EARLY, AFTERMATH = 10, 120  # rows before and behind a fault that belong to its 
 class Trial:
     """Rows (n, C) with one fault, after `context` rows that are only there to fill the first windows.
 
-    start, end: the fault's rows [start, end); wandered: gain, offset and noise moved as another month might show.
+    first: where they begin in what they were taken from; start, end: the fault's rows [start, end); wandered: gain,
+    offset and noise moved as another month might show.
     """
 
     rows: F32
+    first: int
     context: int
     start: int
     end: int
@@ -75,4 +77,4 @@ def _one(
         unit = faults.spread(signal, start)
         size = magnitude * float(known.sd[channel]) / unit if kind in SIZED else UNSIZED * magnitude
         changed[:, channel] = faults.inject(signal, kind, start, length, size, rng)
-    return Trial(changed, context, start, start + length, wandered)
+    return Trial(changed, first, context, start, start + length, wandered)

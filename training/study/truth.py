@@ -100,7 +100,7 @@ def jobs(every: Sequence[One], names: Sequence[str]) -> list[Job]:
                 Job("truth", one, name, window, seed + 1)
                 for window in one.sizes(name) for seed in range(SEEDS.get(name, 1))
             ]  # fmt: skip
-    return wanted
+    return sorted(wanted, key=lambda job: job.seed)  # a benchmark that is stopped has a whole seed
 
 
 def _dozen(every: Sequence[One]) -> list[One]:

@@ -65,6 +65,17 @@ def chosen(judged: Mapping[str, Mapping[str, float]], sizes: Sequence[int], marg
     return max(good, default=min(sizes))
 
 
+def recommended(choice: Line, margin: float) -> tuple[str, int]:
+    """Return the study's detector and its size: the one whose score faults lift most."""
+    picks = {}
+    for name, judged in choice["judged"].items():
+        if judged:
+            window = chosen(judged, list(map(int, judged)), margin)
+            picks[name] = (judged[str(window)]["lift"], window)
+    best = max(picks, key=lambda name: picks[name][0])
+    return best, picks[best][1]
+
+
 def windows(every: Sequence[One], lines: Mapping[str, Line], name: str, margin: float = race.MARGIN) -> dict[str, F64]:
     """Return what each way reaches with one detector, by way: (series,) each."""
     reached: dict[str, list[float]] = {}
@@ -73,7 +84,8 @@ def windows(every: Sequence[One], lines: Mapping[str, Line], name: str, margin: 
         if not known or choice is None:
             continue
         sizes = list(known)
-        ways = {"study": chosen(choice["judged"].get(name, {}), sizes, margin)}
+        judge = name if name in detectors.CLOSED else recommended(choice, margin)[0]
+        ways = {"study": chosen(choice["judged"][judge], sizes, margin)}
         ways |= {f"fixed {window}": at_most(sizes, window) for window in FIXED}
         ways |= {way: nearest(sizes, window) for way, window in by_period(one).items()}
         for way, window in ways.items():
@@ -90,10 +102,9 @@ def together(every: Sequence[One], lines: Mapping[str, Line], margin: float = ra
         choice = lines.get(f"choice {one.name}  0 1")
         if choice is None or not all(known.values()):
             continue
-        picks = {name: chosen(choice["judged"].get(name, {}), list(known[name]), margin) for name in known}
-        lift = {name: choice["judged"][name].get(str(picks[name]), {}).get("lift", -math.inf) for name in known}
-        best = max(known, key=lambda name: lift[name])
-        reached.setdefault("study", []).append(known[best][picks[best]])
+        best, window = recommended(choice, margin)
+        picks = {name: chosen(choice["judged"][name], list(known[name]), margin) for name in known}
+        reached.setdefault("study", []).append(known[best][window])
         for name, found in known.items():
             for window in FIXED:
                 reached.setdefault(f"{name} {window}", []).append(found[at_most(list(found), window)])
