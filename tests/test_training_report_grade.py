@@ -36,7 +36,7 @@ CASES = {
     "more alarms than declared": ({"stream_false": 40}, "care", "more false alarms than declared"),
     "a few rows": ({"stream_rows": 300, "stream_false": 0}, "data", "too few normal rows (300)"),
     "no normal rows": ({"stream_rows": 0, "stream_false": 0, "in_alarm": None}, "data", "no normal rows"),
-    "false alarms among the true": ({"alarms_true": 3, "alarms_false": 30}, "care", "false, though no more than declared"),
+    "few of the alarms true": ({"alarms_true": 3, "alarms_false": 30}, "care", "though no more than declared"),
     "always in alarm": ({"in_alarm": 0.6}, "no", "in alarm for 60 % of normal time"),
     "often in alarm": ({"in_alarm": 0.08}, "care", "in alarm for 8 % of normal time"),
     "no calibration": ({"blocks": 0}, "care", "no whole window of scores"),

@@ -32,11 +32,11 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0 done, 1 stopped, 2 something the user must change."""
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    known = parser()
+    args, rest = known.parse_known_args(argv)
     # argparse ends a list of folders at the first option; those behind it come back as the rest
     if rest and (not hasattr(args, "paths") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        known.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         args.paths += map(Path, rest)
     try:
@@ -49,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="anomalyd-train", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; what it parsed has `run`, the command."""
+    whole = argparse.ArgumentParser(prog="anomalyd-train", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return whole
 
 
 if __name__ == "__main__":
