@@ -51,10 +51,11 @@ def history(series: Sequence[History], card: Card) -> Material:
     DataError where the rows are too few.
     """
     window = card.window
+    least = 2 * window + 1  # of rows that a fault is injected into: it may reach that far back
     rows = [part for one in series for part in _parts(one, card.channels)]
-    cuts = [max(2 * window + 1, int(len(part) * (1 - recipe.HELD_BACK))) for part in rows]
-    least = 2 * window + 1  # of both parts: what a fault is injected into reaches that far back
-    usable = [(part[:cut], part[cut:]) for part, cut in zip(rows, cuts, strict=True) if len(part) - cut >= least]
+    cuts = [max(least, int(len(part) * (1 - recipe.HELD_BACK))) for part in rows]
+    parts = [(part[:cut], part[cut:]) for part, cut in zip(rows, cuts, strict=True) if len(part) >= 3 * window]
+    usable = [(fit, held) for fit, held in parts if len(held) >= least]
     if not usable:
         most = max(map(len, rows), default=0)
         raise DataError(
@@ -74,7 +75,7 @@ def history(series: Sequence[History], card: Card) -> Material:
     judged = [one for one in split.tests(series) if one.anomaly[one.train_end :].any()]
     return Material(
         examples.join(teach).x,
-        tuple(held for _, held in usable),
+        tuple(held for _, held in parts if len(held) >= window),
         examples.join(probes),
         tuple((one, tuple(split.fitted_on(series, one))) for one in judged),
         _names([one.name for one in series]),
