@@ -17,7 +17,7 @@ from tests.test_training_classed import pack as labelled_pack
 from training import cli
 from training.baselines import knn, whitening
 from training.history import data
-from training.network.precision import eight, half, quality, trunk
+from training.network.precision import eight, half, material, quality, trunk
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None or "ANOMALYD_CI" in os.environ
@@ -194,6 +194,15 @@ def test_what_cannot_be_converted_is_said_and_leaves_no_file(line, files, tmp_pa
     before = files["knn"].read_bytes()
     assert export(files["knn"], line, files["knn"], "int8") == 2
     assert files["knn"].read_bytes() == before
+
+
+def test_every_stretch_that_fit_held_back_calibrates_also_one_too_short_to_judge_by(files):
+    def one(rows, name):
+        return data.History(name, CHANNELS, np.arange(float(rows)), plant(rows), np.zeros(rows, bool), 1.0, rows)
+
+    found = material.history([one(2400, "a"), one(200, "b"), one(90, "c")], Model(files["knn"]).card)
+    assert [len(rows) for rows in found.held] == [600, 50]  # a quarter each; 90 rows are less than three windows
+    assert len(found.probes) > 2000
 
 
 def test_only_the_trunk_is_converted(files):
