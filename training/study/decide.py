@@ -85,8 +85,8 @@ def _injected(told: Mapping[Key, Standing], lift: Mapping[Key, float]) -> tuple[
     ]
     if mine is not best:
         why.append(
-            f"{key[1]} is the largest window not more than {MARGIN:.2f} behind that ({mine.quality:.3f}): of windows as "
-            "close as this, the largest ranked real events best on the labelled recordings that we tuned on."
+            f"{key[1]} is the largest window not more than {MARGIN:.2f} behind that ({mine.quality:.3f}): of windows "
+            "as close as this, the largest ranked real events best on the labelled recordings that we tuned on."
         )
     beyond = [one for one in own if one.key[1] > key[1]]
     if beyond:

@@ -35,7 +35,7 @@ def _answer(found: dict[str, Any]) -> Html:
         *stopped,
         *(report.paragraph(line) for line in best["why"]),
         report.paragraph("Budget: ", budget, ". Next: ", Html(f"<code>{report.escaped(best['fit'])}</code>")),
-        report.folded("What is not sure", f"{len(best['uncertain'])} things", *_lines(best["uncertain"]), shown=True),
+        report.folded("What is not sure", "", *_lines(best["uncertain"]), shown=True),
         report.folded("What more compute would give", "", *_lines(best["with_more_compute"]), shown=True),
     )
 

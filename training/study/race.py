@@ -61,10 +61,11 @@ def standings(found: Mapping[Key, Sequence[float]], apart: bool) -> dict[Key, St
 
 
 def going_on(told: Mapping[Key, Standing], apart: bool) -> list[Key]:
-    """Return which candidates go into the next rung: at most half of each group, two at least.
+    """Return which candidates go into the next rung: those that may be the answer yet.
 
-    Without labels (`apart`) the answer is the largest window that is not clearly farther than MARGIN behind the best of
-    its detector; with labels it is the best, or as good as it. So those stay that may be the answer yet.
+    Without labels (`apart`) that is the largest window not clearly farther than MARGIN behind the best of its detector:
+    the largest half of them goes on, two at least. With labels it is all that are not clearly behind the best: labelled
+    series differ so much that a half may be the wrong one (six recordings of skab put the better detector last).
     """
     groups: dict[str, list[Standing]] = {}
     for one in told.values():
@@ -73,7 +74,7 @@ def going_on(told: Mapping[Key, Standing], apart: bool) -> list[Key]:
     for group in groups.values():
         limit = MARGIN if apart else 0.0
         open_still = [one for one in group if one.behind - SURE * one.behind_stderr <= limit]
-        most = max(2, (len(group) + 1) // 2)
+        most = max(2, (len(group) + 1) // 2) if apart else len(group)
         leader = min(group, key=lambda one: one.behind)
         rest = sorted((one for one in open_still if one is not leader), key=lambda one: _rank(one, apart))
         kept += [leader.key, *(one.key for one in rest[: most - 1])]

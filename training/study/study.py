@@ -28,7 +28,7 @@ from training.study.race import Key, Standing
 from training.study.rounds import Rounds, open_rounds
 
 RUNGS = (1, 2, 4)  # rounds of injected faults that a candidate has behind it after each
-LABELLED_RUNGS = (6, 16, 48)  # labelled series (times seeds, where there are few)
+LABELLED_RUNGS = (12, 24, 48)  # labelled series (times seeds, where there are few)
 MOST_ROWS = 8192  # of a series, the newest: for injected faults
 MOST_FIT_ROWS = 20_000  # the same, where there are labels
 MOST_SERIES = 6  # that injected faults are put into

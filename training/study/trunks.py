@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def _measured(group: str, one: Preset, channels: int, interval_s: float, batch: 
     fields = tuple(candidates.fields(one))
     newest = any(layer.kind == "newest" for layer in one.layers)
     sees = fields[-1][1] if newest else one.window
-    return Trunk(group, one, ", ".join(layer for layer, _ in fields), fields, sees, price)
+    runs = [(name, len(list(same))) for name, same in groupby(layer for layer, _ in fields)]
+    shape = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in runs)
+    return Trunk(group, one, shape, fields, sees, price)
 
 
 def _macs(one: Preset, channels: int) -> int:
