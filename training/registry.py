@@ -14,13 +14,15 @@ from training.history.data import History
 Fit = Callable[[Sequence[History], int, int, Path], None]
 
 SHIPPED = "any-sensor-64"
+DEFAULT = "default"  # what `fit` does unless told otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to a model.
 
-    window: in rows, unless another is asked for. seeded: whether the seed matters. fit: (series, window, seed, file)
+    window: in rows, unless another is asked for; joint: where there are several channels. seeded: whether the seed
+    matters. fit: (series, window, seed, file)
     writes the model of these series' fitting rows; None where the model is there already. needs: libraries that are
     imported only then.
     """
@@ -31,6 +33,11 @@ class Recipe:
     seeded: bool = False
     fit: Fit | None = None
     needs: tuple[str, ...] = ()
+    joint: int | None = None
+
+    def window_for(self, channels: int) -> int:
+        """Return the window for so many channels."""
+        return self.window if channels == 1 or self.joint is None else self.joint
 
 
 def _closed(name: str, about: str, module: str, function: str = "fit", seeded: bool = False) -> Recipe:
@@ -38,6 +45,13 @@ def _closed(name: str, about: str, module: str, function: str = "fit", seeded: b
         getattr(importlib.import_module(f"training.baselines.{module}"), function)(series, window, seed, file)
 
     return Recipe(name, about, 64, seeded, fit, ("onnx",))
+
+
+def _default(series: Sequence[History], window: int, seed: int, file: Path) -> None:
+    from training.fused import fit
+
+    settings = fit.Settings(window=window, seed=seed, name=file.stem[:128])
+    fit.fit(settings, series, file, lambda line: None)
 
 
 def _fitted(head: str, preset: str) -> Fit:
@@ -66,6 +80,15 @@ RECIPES = {
         _closed("matrix-profile", "each sensor's shape to the nearest of 1024; the mean", "matrix_profile"),
         _closed("isolation-forest", "100 random trees on windows", "forest", seeded=True),
         _closed("whitening", "joint whitening", "whitening"),
+        Recipe(
+            DEFAULT,
+            "what `fit` does unless told otherwise: several views of a window, fused",
+            128,
+            True,
+            _default,
+            ("tensorflow", "tf2onnx"),
+            joint=64,
+        ),
         *(
             Recipe(name, f"what `fit` does: {about}", 64, True, _fitted(head, preset), ("tensorflow", "tf2onnx"))
             for name, about, head, preset in (
@@ -82,7 +105,6 @@ BASELINES = (
     "shipped", "zscore", "ewma", "sub-pca", "joint-pca", "kmeans", "knn", "matrix-profile", "isolation-forest",
     "whitening",
 )  # fmt: skip
-DEFAULT = "default"  # what `fit` does unless told otherwise, where there is such a recipe
 
 
 def recipe_named(name: str) -> Recipe:

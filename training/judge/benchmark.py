@@ -88,10 +88,16 @@ def run(order: Order, say: Callable[[str], None]) -> int:
     if not tests:
         raise DataError(order.folder / "index.csv", "role", "no series with role test", "at least one")
     seeds = order.seeds if recipe.seeded else order.seeds[:1]
-    window = order.window or recipe.window
+
+    def window(one: History) -> int:
+        return order.window or recipe.window_for(len(one.columns))
+
     rows = {row.key: row for row in results.read(order.out)}
     wanted = [
-        (seed, one) for seed in seeds for one in tests if not _done(rows, order, name, one, seed, window, len(seeds))
+        (seed, one)
+        for seed in seeds
+        for one in tests
+        if not _done(rows, order, name, one, seed, window(one), len(seeds))
     ]
     kept = len(seeds) * len(tests) - len(wanted)
     if kept:
@@ -143,7 +149,11 @@ def _done(
 
 
 def _fittings(
-    order: Order, pack: Sequence[History], wanted: Sequence[tuple[int, History]], window: int, models: Path
+    order: Order,
+    pack: Sequence[History],
+    wanted: Sequence[tuple[int, History]],
+    window: Callable[[History], int],
+    models: Path,
 ) -> list[Fitting]:
     """Return the models to make: one for all series that are fitted on the same rows."""
     groups: dict[tuple[int, tuple[str, ...]], list[History]] = {}
@@ -156,7 +166,7 @@ def _fittings(
         stem = _stem(names[0]) if names else "none"
         file = (models / f"seed-{seed}" if several else models) / f"{order.recipe}-{stem}.onnx"
         rows_of = tuple(split.fitted_on(pack, series[0]))
-        found.append(Fitting(order.recipe, window, seed, rows_of, file, tuple(series)))
+        found.append(Fitting(order.recipe, window(series[0]), seed, rows_of, file, tuple(series)))
     return found
 
 

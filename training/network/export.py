@@ -22,13 +22,15 @@ from training.network.heads.faults import graph as graph
 OPSET = 17  # ONNX Runtime 1.22, our oldest, runs up to 23; 17 is what tf2onnx is tested with most
 
 
-def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 | None = None) -> float:
+def write(
+    file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 | Mapping[str, F32] | None = None
+) -> float:
     """Write the graph `run` and its card to `file`; return the largest difference from Keras over `probe`.
 
     probe: (N, W, C) float32 windows in raw units, normal and faulty. The file appears only when it is whole and
     agrees: raises ModelError where |onnx - keras| > 1e-5 max(1, |keras|), or where the daemon itself refuses it.
     reach: (N,) the size of what a score is the difference of, such as logits, where it is above 1: float32's own
-    rounding grows with it, and so does what is allowed.
+    rounding grows with it, and so does what is allowed. Of all outputs, or of those named.
     """
     import onnx
     import tensorflow as tf
@@ -49,8 +51,9 @@ def write(file: Path, run: Any, card: Mapping[str, Any], probe: F32, reach: F32 
                 value, want = getattr(out, name), whole[n : n + got.largest_batch]
                 apart = np.abs(value - want)
                 allowed = TOLERANCE * np.maximum(1, np.abs(want))
-                if reach is not None:
-                    size = TOLERANCE * reach[n : n + got.largest_batch]
+                far = reach.get(name) if isinstance(reach, Mapping) else reach
+                if far is not None:
+                    size = TOLERANCE * far[n : n + got.largest_batch]
                     allowed = np.maximum(allowed, size.reshape(-1, *[1] * (want.ndim - 1)))
                 if not (apart <= allowed).all():
                     raise ModelError(file, f"{name} against Keras", f"{apart.max():.2g} apart", f"<= {TOLERANCE:g}")
