@@ -17,6 +17,7 @@ from tests.test_training_classed import pack as labelled_pack
 from training import cli
 from training.baselines import knn, whitening
 from training.history import data
+from training.judge import ranking
 from training.network.precision import eight, half, material, quality, trunk
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -220,8 +221,8 @@ def test_only_the_trunk_is_converted(files):
 def test_ranking_figures_are_those_of_their_definitions():
     score, truth = np.array([1, 2, 2, 3, 0], np.float32), np.array([False, True, False, True, False])
     pairs = [(a > b) + 0.5 * (a == b) for a in score[truth] for b in score[~truth]]
-    assert quality.auc(score, truth) == pytest.approx(np.mean(pairs))
-    assert quality.auc(score, np.zeros(5, bool)) == 0.5
+    assert ranking.auc(score, truth) == pytest.approx(np.mean(pairs))
+    assert ranking.auc(score, np.zeros(5, bool)) == 0.5
     assert quality.correlation(score, np.exp(score)) == pytest.approx(1)
     assert quality.correlation(score, -score) == pytest.approx(-1)
 
