@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from daemon.core.model import Model
-from daemon.core.records import F32, Bool
-from training.judge import classes, evaluate, scoring
+from daemon.core.records import F32
+from training.judge import classes, evaluate, ranking, scoring
 from training.network.precision.material import Material
 
 FAR = (100.0, 1e3, 1e6)  # standard deviations: faults that nobody may miss
@@ -40,7 +40,7 @@ def measure(model: Model, material: Material, calm: F32, far: F32) -> Quality:
     volumes = [one.vus_pr for one in judged if one.vus_pr is not None]
     named = not material.judged and model.card.head == "classify"
     return Quality(
-        auc(found, probes.y > 0),
+        ranking.auc(found, probes.y > 0),
         float(np.mean(volumes)) if volumes else None,
         scoring.total([one.alarms for one in judged]).f1 if judged else None,
         float((classes.guess(model, probes.x) == probes.y).mean()) if named else None,
@@ -50,29 +50,9 @@ def measure(model: Model, material: Material, calm: F32, far: F32) -> Quality:
     )
 
 
-def auc(score: F32, anomaly: Bool) -> float:
-    """Return how often an anomalous window scores higher than a normal one, a tie counting half (Mann-Whitney).
-
-    0.5 where either is missing.
-    """
-    positive = int(anomaly.sum())
-    negative = len(anomaly) - positive
-    if not positive or not negative:
-        return 0.5
-    return float((ranks(score)[anomaly].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def ranks(score: F32) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the rank of each score from 1, ties sharing their mean."""
-    _, group, count = np.unique(score, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    found: np.ndarray[tuple[int], np.dtype[np.float64]] = (last - (count - 1) / 2)[group]
-    return found
-
-
 def correlation(one: F32, other: F32) -> float:
     """Return Spearman's rank correlation; 1 where both are constant."""
-    a, b = ranks(one), ranks(other)
+    a, b = ranking.ranks(one), ranking.ranks(other)
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size else 1.0
