@@ -145,9 +145,10 @@ def tuned(every: Sequence[One], lines: Mapping[str, Line]) -> str:
     half = [one for one in every if one.tuned]
     rows = ["| margin | " + " | ".join(detectors.CLOSED) + " | window and detector |", "|---|---|---|---|"]
     for margin in MARGINS:
-        cells = [windows(half, lines, name, margin).get("study", np.zeros(1)).mean() for name in detectors.CLOSED]
-        cells.append(together(half, lines, margin).get("study", np.zeros(1)).mean())
-        rows.append(f"| {margin:.2f} | " + " | ".join(f"{cell:.4f}" for cell in cells) + " |")
+        reached = [windows(half, lines, name, margin).get("study") for name in detectors.CLOSED]
+        reached.append(together(half, lines, margin).get("study"))
+        cells = ["-" if one is None else f"{one.mean():.4f}" for one in reached]
+        rows.append(f"| {margin:.2f} | {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 
