@@ -156,3 +156,21 @@ def test_series_of_other_sensors_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="columns"):
         fit.fit(fit.Settings(), [history(pump()), history(pump()[:, :1])], tmp_path / "x.onnx", lambda line: None)
+
+
+def test_the_type_of_fault_is_what_the_shipped_network_says_of_the_culprit_and_its_accuracy_is_told(
+    single: Model, joint: Model
+) -> None:
+    from daemon import shipped
+
+    alone = Model(shipped.resolve("any-sensor-64"), gpu="off", threads=1)
+    x = np.ascontiguousarray(faulty(0, 8.0, 64)[..., :1])
+    out, wanted = single.run(x), alone.run(x)
+    assert single.card.classes == alone.card.classes
+    assert out.class_probability is not None
+    assert np.abs(out.class_probability - wanted.class_probability).max() < 1e-4
+    told = single.card.metrics["check"]
+    assert set(told["types"]) <= set(alone.card.classes)
+    assert 1 / 8 < told["type"] <= 1
+    assert joint.card.classes == []  # 48 rows are too few for that network
+    assert joint.card.metrics["check"]["culprit"] > 0.6

@@ -13,13 +13,14 @@ import numpy as np
 from daemon.core.card import MOST_CALIBRATION_VALUES
 from daemon.core.records import F32
 from daemon.errors import DataError
-from training.fused import encoder, judged, plan, scales
+from training.fused import encoder, judged, plan, scales, typed
 from training.fused.blocks import Blocks
 from training.fused.encoder import Effort, Embedded, Encoder, Odds
 from training.fused.graph import distances, graph, normalised, reach, stretches
 from training.fused.scales import View
 from training.history import data
 from training.history.data import History
+from training.history.examples import NORMAL
 from training.network import export
 from training.network.normalising import FitNormaliser
 
@@ -48,15 +49,42 @@ def fit(settings: Settings, series: Sequence[History], file: Path, say: Callable
     Raises DataError where the series' columns differ or the longest has fewer than sixteen rows to fit on.
     """
     window, used = _chosen(settings, series, say)
-    columns = used[0].columns
     cut = Blocks.of([one.fit_rows() for one in used], window)
-    newest = cut.count - 1
-    early = [rows for rows in cut.before(newest) if len(rows)]
-    usual = FitNormaliser.of(np.concatenate(early))
+    usual = FitNormaliser.of(np.concatenate([rows for rows in cut.before(cut.count - 1) if len(rows)]))
     blocks = Blocks(tuple(np.asarray(normalised(rows, usual)) for rows in cut.series), cut.count)
-    say(f"fitting {HEAD}: window {window}, {len(columns)} channels, {sum(map(len, cut.series)):,} normal rows")
-    views, folds = [], [[] for _ in range(blocks.count)]  # type: ignore[var-annotated]
-    for sketch in plan.sketches(window, len(columns)):
+    channels = len(used[0].columns)
+    say(f"fitting {HEAD}: window {window}, {channels} channels, {sum(map(len, cut.series)):,} normal rows")
+    views, folds = _fitted(settings, blocks, window, channels, say)
+    card = {
+        **_card(settings, used, window),
+        "calibration": {"hop": 1, "segments": _segments(folds, blocks, window), "noise_floor": 0.0},
+    }
+    card["training"]["views"] = [
+        {"name": view.part.name, "rows": view.part.rows, "weight": round(view.weight, 3)} for view in views
+    ]
+    probe = _probe(cut, window)
+    far = reach(views, usual, probe)
+    run = graph(views, usual, window, channels)
+    parity = export.write(file, run, card, probe, {"channel_score": far, "time_score": far})
+    if card["classes"]:
+        typed.add(file, probe)
+    metrics = {"check": typed.measured(file, cut.series, settings.seed)}
+    export.set_metrics(file, metrics)
+    say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of TensorFlow")
+    return metrics
+
+
+def _fitted(
+    settings: Settings, blocks: Blocks, window: int, channels: int, say: Callable[[str], None]
+) -> tuple[list[View], list[list[View] | None]]:
+    """Return the views; and for each block the same fitted on the others, None where there are none such.
+
+    The network is fitted once, on all blocks but the newest.
+    """
+    newest = blocks.count - 1
+    views: list[View] = []
+    folds: list[list[View]] = [[] for _ in range(blocks.count)]
+    for sketch in plan.sketches(window, channels):
         apart = [sketch.fit(blocks.fitting(sketch.rows, number), settings.seed) for number in range(blocks.count)]
         found = [distances(part, rows) for number, part in enumerate(apart) for rows in blocks.block(number)]
         whole = sketch.fit(blocks.fitting(sketch.rows), settings.seed)
@@ -64,50 +92,46 @@ def fit(settings: Settings, series: Sequence[History], file: Path, say: Callable
         for number, part in enumerate(apart):
             folds[number].append(replace(views[-1], part=part))
     before = Blocks(tuple(blocks.before(newest)), 1)
-    network = _encoder(settings, before, window, say) if len(columns) > 1 else None
-    if network is not None:
-        known = before.fitting(network.rows)
-        for part in (Odds(network), Embedded.of(network, known, settings.seed)):
-            found = [distances(part, rows) for rows in blocks.block(newest)]
-            views.append(View(part, scales.usual(np.concatenate(found))))
-            folds[newest].append(views[-1])
-    if network is not None:
-        found_by = judged.ranks(folds[newest], blocks.block(newest), window, settings.seed)
-        views = [replace(view, weight=judged.weight(rank)) for view, rank in zip(views, found_by, strict=True)]
-        folds[newest] = [replace(fold, weight=view.weight) for fold, view in zip(folds[newest], views, strict=True)]
-    segments = _segments(folds if network is None else [None] * newest + [folds[newest]], blocks, window)
-    run = graph(views, usual, window, len(columns))
-    times = [one.t[: len(one.fit_rows())] for one in used]
-    card = {
+    network = _encoder(settings, before, window, say) if channels > 1 else None
+    if network is None:
+        return views, [*folds]
+    for part in (Odds(network), Embedded.of(network, before.fitting(network.rows), settings.seed)):
+        found = [distances(part, rows) for rows in blocks.block(newest)]
+        views.append(View(part, scales.usual(np.concatenate(found))))
+        folds[newest].append(views[-1])
+    ranks = judged.ranks(folds[newest], blocks.block(newest), window, settings.seed)
+    views = [replace(view, weight=judged.weight(rank)) for view, rank in zip(views, ranks, strict=True)]
+    held = [replace(fold, weight=view.weight) for fold, view in zip(folds[newest], views, strict=True)]
+    return views, [*[None] * newest, held]
+
+
+def _card(settings: Settings, used: Sequence[History], window: int) -> dict[str, Any]:
+    rows = [one.fit_rows() for one in used]
+    times = [one.t[: len(part)] for one, part in zip(used, rows, strict=True)]
+    classes = typed.classes(window)
+    return {
         "name": settings.name,
         "version": settings.version,
         "window": window,
-        "channels": list(columns),
+        "channels": list(used[0].columns),
         "interval_s": float(np.median([one.interval_s for one in used])) or None,
         "hop": settings.hop or max(1, window // 16),
         "head": HEAD,
-        "calibration": {"hop": 1, "segments": segments, "noise_floor": 0.0},
-        "inputs": data.inputs(cut.series),
+        "classes": classes,
+        "normal_class": NORMAL if classes else None,
+        "inputs": data.inputs(rows),
         "receptive_field": window,
         "training": {
             "data": f"{len(used)} series: {', '.join(one.name for one in used[:5])}{' ...' if len(used) > 5 else ''}",
-            "fingerprint": data.fingerprint(one.fit_rows() for one in used),
-            "rows": sum(map(len, cut.series)),
+            "fingerprint": data.fingerprint(rows),
+            "rows": sum(map(len, rows)),
             "start": float(min(t[0] for t in times)),
             "end": float(max(t[-1] for t in times)),
             "seed": settings.seed,
-            "views": [
-                {"name": view.part.name, "rows": view.part.rows, "weight": round(view.weight, 3)} for view in views
-            ],
         },
         "metrics": {},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    probe = _probe(cut, window)
-    far = reach(views, usual, probe)
-    parity = export.write(file, run, card, probe, {"channel_score": far, "time_score": far})
-    say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of TensorFlow")
-    return {}
 
 
 def _chosen(settings: Settings, series: Sequence[History], say: Callable[[str], None]) -> tuple[int, list[History]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,10 +26,14 @@ AFTER = 16  # rows for which a fault that is over still gives a window its name
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """x: (N, W, C) float32 windows in raw units; y: (N,) int32 index into CLASSES."""
+    """x: (N, W, C) float32 windows in raw units; y: (N,) int32 index into CLASSES.
+
+    channel: (N,) int32, which one has the fault, -1 in normal windows; empty where nobody knows.
+    """
 
     x: F32
     y: I32
+    channel: I32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -55,7 +59,11 @@ class Known:
 def join(parts: Iterable[Examples]) -> Examples:
     """Return all examples in one, in the order given."""
     known = list(parts)
-    return Examples(np.concatenate([part.x for part in known]), np.concatenate([part.y for part in known]))
+    return Examples(
+        np.concatenate([part.x for part in known]),
+        np.concatenate([part.y for part in known]),
+        np.concatenate([part.channel for part in known]),
+    )
 
 
 def draw(
@@ -81,6 +89,7 @@ def draw(
     usual = _normal(rows, window, normal, rng)
     x = [usual if known is None else known.wander(usual, rng)]
     y = [np.zeros(normal, np.int32)]
+    where = [np.full(normal, -1, np.int32)]
     for _ in range(faulty):
         channel = int(rng.integers(channels))
         able = kinds[channel] if kinds else faults.KINDS
@@ -89,7 +98,8 @@ def draw(
         if one is not None:
             x.append(one[None])
             y.append(np.array([CLASSES.index(kind)], np.int32))
-    return Examples(np.concatenate(x), np.concatenate(y))
+            where.append(np.array([channel], np.int32))
+    return Examples(np.concatenate(x), np.concatenate(y), np.concatenate(where))
 
 
 def _normal(rows: F32, window: int, count: int, rng: np.random.Generator) -> F32:
@@ -170,4 +180,5 @@ def simulated(
 def only(examples: Examples, classes: Sequence[int]) -> Examples:
     """Return the examples of these classes."""
     kept = np.isin(examples.y, classes)
-    return Examples(examples.x[kept], examples.y[kept])
+    known = examples.channel[kept] if len(examples.channel) else examples.channel
+    return Examples(examples.x[kept], examples.y[kept], known)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,21 @@ def set_metrics(file: Path, metrics: Mapping[str, Any]) -> None:
 
     card = card_of(file)
     model = onnx.load(str(file))
+    merged = {**card, "metrics": {**card.get("metrics", {}), **metrics}}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {KEY: json.dumps(merged, sort_keys=True)})
+    replace(file, model)
+
+
+def replace(file: Path, model: Any, prove: Callable[[Path], None] | None = None) -> None:
+    """Put an onnx model in a file's place, as a whole or not at all; prove: raises where it must not be."""
+    import onnx
+
     part = file.with_name(file.name + ".part.onnx")
     try:
-        _save(onnx, model, {**card, "metrics": {**card.get("metrics", {}), **metrics}}, part)
+        onnx.save_model(model, str(part))
+        if prove is not None:
+            prove(part)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
