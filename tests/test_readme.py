@@ -13,6 +13,7 @@ import pytest
 from daemon import cli, config, configfile
 from daemon.errors import DROP_REASONS, REJECT_REASONS
 from daemon.watch.catalogue import CATALOGUE
+from training import cli as training_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -154,6 +155,32 @@ def test_every_link_inside_the_project_leads_somewhere(page):
             headings = re.findall(r"^#+ (.*)$", other.read_text(), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, (target, slugs)
+
+
+def training_commands() -> list:
+    """Return every `anomalyd-train ...` command of the shell blocks, as its words."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(re.split(r"[>|]", line)[0], comments=True)
+                if words and words[0] == "anomalyd-train" and words[1:] != ["--help"]:
+                    found.append(pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:3])}"))
+    return found
+
+
+@pytest.mark.parametrize("words", training_commands())
+def test_every_training_command_shown_is_understood(words):
+    assert callable(training_cli.parser().parse_args(words).run)
+
+
+def test_the_comparison_the_readme_shows_is_the_one_that_was_measured():
+    told = re.findall(r"^\| \d+ \| [\w-]+ \| \d .*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    measured = (ROOT / "docs" / "compare.md").read_text()
+    assert len(told) >= 9
+    assert [row for row in told if row not in measured] == []
+    (shown,) = re.findall(r"```sh\n(anomalyd-train compare .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown in measured
 
 
 def test_every_option_of_the_commands_has_a_help_text():
