@@ -35,16 +35,15 @@ def blocks(kind: str) -> list:
     return found
 
 
-def commands() -> list:
-    """Return every `anomalyd ...` line of the shell blocks, as its words."""
+def commands(program: str) -> list:
+    """Return every command of that program in the shell blocks, as its words."""
     found = []
     for page in PAGES:
-        text = page.read_text()
-        lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-        for line in lines:
-            words = shlex.split(re.split(r"[>|]", line)[0], comments=True)
-            if words and Path(words[0]).name == "anomalyd":
-                found.append(pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:])}"))
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(re.split(r"[>|]", line)[0], comments=True)
+                if words and Path(words[0]).name == program and words[1:] != ["--help"]:
+                    found.append(pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:])}"))
     return found
 
 
@@ -77,7 +76,7 @@ def test_the_readmes_configuration_is_whole():
     assert configfile.parse(text).stream[0].alarm.budget_per_day == 1
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", commands("anomalyd"))
 def test_every_command_shown_is_understood(words):
     arguments = cli.parser().parse_args(words)
     assert callable(arguments.command)
@@ -157,19 +156,7 @@ def test_every_link_inside_the_project_leads_somewhere(page):
             assert anchor in slugs, (target, slugs)
 
 
-def training_commands() -> list:
-    """Return every `anomalyd-train ...` command of the shell blocks, as its words."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(re.split(r"[>|]", line)[0], comments=True)
-                if words and words[0] == "anomalyd-train" and words[1:] != ["--help"]:
-                    found.append(pytest.param(words[1:], id=f"{page.name}: {' '.join(words[1:3])}"))
-    return found
-
-
-@pytest.mark.parametrize("words", training_commands())
+@pytest.mark.parametrize("words", commands("anomalyd-train"))
 def test_every_training_command_shown_is_understood(words):
     assert callable(training_cli.parser().parse_args(words).run)
 
