@@ -67,6 +67,7 @@ def ended_at(line, how, arguments, folder):
     process = subprocess.Popen(
         [sys.executable, "-m", "training.cli", "fit", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     said = []
     for text in process.stdout:

@@ -84,7 +84,10 @@ def test_a_recipe_that_is_none_is_refused_with_file_and_key(tmp_path, capsys, te
         (["x.csv", "y.csv", "--head", "classify"], "data: got 2 paths, expected one folder or file with labels"),
         (["--simulated", "--head", "classify"], "data: got --simulated, expected one folder or file with labels"),
         (["x.csv", "--head", "classify", "--windows", "9"], "--windows: got 9, expected no such option"),
-        (["x.csv", "--per-class", "9"], "--per-class: got 9, expected no such option with --head faults"),
+        (
+            ["x.csv", "--head", "faults", "--per-class", "9"],
+            "--per-class: got 9, expected no such option with --head faults",
+        ),
         (["--resume"], "--resume: got no run there"),
         (["x.csv", "--architecture", "no.toml"], "no.toml: --architecture: got No such file or directory"),
         (["--resume", "--recipe", "r.toml"], "--recipe: got also --resume"),
@@ -107,6 +110,8 @@ def test_what_is_given_beside_a_recipe_counts_and_the_rest_is_the_recipes(tmp_pa
 
 class Network:
     """What a run asks of a compiled network."""
+
+    weights = variables = ()
 
     @property
     def optimizer(self):

@@ -77,7 +77,7 @@ def write(
     say(f"device: {device.described()}")
     say(f"fitting {preset.name}: {cost.parameters:,} parameters, {len(train):,} windows, {learnt}")
     loop.seed_everything(settings.seed)
-    network = head.build(preset, len(names), window, len(channels))
+    network = head.build(preset, len(names), window, len(channels), about["rows"])
     fitted = loop.fit(
         network, normaliser, train, check, epochs=settings.epochs, batch=settings.batch, seed=settings.seed,
         patience=settings.patience, loss=head.loss, say=say, keep=run,

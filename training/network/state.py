@@ -36,6 +36,7 @@ class States:
         if best is not None:
             _write(self.folder / BEST, {f"w{k}": array for k, array in enumerate(best)})
         kept = {f"w{k}": array for k, array in enumerate(network.get_weights())}
+        kept |= {f"s{k}": np.asarray(one) for k, one in enumerate(_seeds(network))}
         optimizer: dict[str, Any] = {}
         network.optimizer.save_own_variables(optimizer)
         kept |= {f"o{name}": np.asarray(value) for name, value in optimizer.items()}
@@ -53,10 +54,18 @@ class States:
         try:
             network.set_weights(_in_order(kept, "w"))
             network.optimizer.load_own_variables({str(k): value for k, value in enumerate(_in_order(kept, "o"))})
+            for variable, value in zip(_seeds(network), _in_order(kept, "s"), strict=True):
+                variable.assign(value)
             history = [Epoch(*row) for row in kept["history"].tolist()]
         except (KeyError, TypeError, ValueError) as error:
             raise _broken(self.folder / LAST, error) from None
         return history, _in_order(best, "w")
+
+
+def _seeds(network: Any) -> list[Any]:
+    """Return the variables that are no weights: where the random numbers of noise and dropout have come to."""
+    weights = {id(one) for one in network.weights}
+    return [one for one in network.variables if id(one) not in weights]
 
 
 def _in_order(kept: dict[str, Any], letter: str) -> list[Any]:

@@ -40,8 +40,11 @@ class Head(Protocol):
     def cost(self, preset: Preset, classes: int, window: int, channels: int) -> Cost:
         """Return what one window costs with this head. Raises ConfigError where the window is too short."""
 
-    def build(self, preset: Preset, classes: int, window: int, channels: int) -> Any:
-        """Return the Keras model that `loss` is taken of: from normalised windows (N, W, C), the trunk within."""
+    def build(self, preset: Preset, classes: int, window: int, channels: int, rows: int = 0) -> Any:
+        """Return the Keras model that `loss` is taken of: from normalised windows (N, W, C), the trunk within.
+
+        rows: of how many normal rows the examples are; few are easily learnt by heart.
+        """
 
     def reach(self, normaliser: Any, x: F32) -> F32 | None:
         """Return, (N,), the size of what the scores of raw windows x are differences of, where it may be above 1.

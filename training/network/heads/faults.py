@@ -81,7 +81,7 @@ class Faults:
         """See Head."""
         return architectures.cost(preset, classes, window, channels)
 
-    def build(self, preset: Preset, classes: int, window: int, channels: int) -> Any:
+    def build(self, preset: Preset, classes: int, window: int, channels: int, rows: int = 0) -> Any:
         """See Head."""
         return architectures.build(preset, classes, window, channels)
 

@@ -33,15 +33,15 @@ class Forecast(Residual):
         """See Head; `classes` is of no account."""
         return layers.cost(preset, horizon(window) * channels, window, channels)
 
-    def build(self, preset: Preset, classes: int, window: int, channels: int) -> Any:
+    def build(self, preset: Preset, classes: int, window: int, channels: int, rows: int = 0) -> Any:
         """See Head. The trunk sees the older rows behind as many zeros as are forecast, so its length stays W."""
         import keras
 
         ahead = horizon(window)
         inputs = keras.Input((window, channels), name="normalised")
         older, newest = inputs[:, :-ahead], inputs[:, -ahead:]
-        seen = keras.layers.ZeroPadding1D((ahead, 0))(residual.bounded(older))
-        flat = keras.layers.Dense(ahead * channels, name="forecast")(layers.trunk(preset, seen))
+        seen = keras.layers.ZeroPadding1D((ahead, 0))(residual.shown(older, rows))
+        flat = keras.layers.Dense(ahead * channels, name="forecast")(residual.features(preset, seen, rows))
         apart = newest - keras.layers.Reshape((ahead, channels))(flat)
         beyond = keras.ops.relu(keras.ops.abs(older) - residual.REACH)
         return keras.Model(inputs, keras.ops.concatenate([beyond, apart], axis=1), name=f"forecast-{preset.name}")

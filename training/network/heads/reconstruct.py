@@ -36,7 +36,7 @@ class Reconstruct(Residual):
         behind = (Layer("dense", code(window, channels)), Layer("dense", DECODER))
         return layers.cost(replace(preset, layers=preset.layers + behind), window * channels, window, channels)
 
-    def build(self, preset: Preset, classes: int, window: int, channels: int) -> Any:
+    def build(self, preset: Preset, classes: int, window: int, channels: int, rows: int = 0) -> Any:
         """See Head."""
         import keras
 

@@ -10,10 +10,15 @@ import numpy as np
 from daemon.core.records import F32
 from training.history import examples
 from training.history.examples import Examples, Known
+from training.network import layers
+from training.network.layers import Preset
 from training.network.normalising import FitNormaliser, StandardNormaliser
 
 REACH = 8.0  # standard deviations: what a trunk is shown and what it can give back end there, what is scored does not
 LEAST_SCALE = 0.1  # of a standard deviation; below it a residual of a sensor that hardly moves is rounding
+#: While fitting on FEW rows or less: noise on what a trunk is shown, in standard deviations, and the share of its
+#: features that is left out; with more rows less of both. Figures: docs/training.md, "What to expect of forecast".
+NOISE, DROPOUT, FEW = 1.0, 0.5, 500
 MOST = 1e15  # scales; its square, summed over a window, is still a float32
 
 
@@ -22,6 +27,24 @@ def bounded(z: Any) -> Any:
     import keras
 
     return REACH * keras.ops.tanh(z / REACH)
+
+
+def shown(z: Any, rows: int) -> Any:
+    """Return normalised rows as a trunk that must not learn them by heart is shown them: with noise while fitting.
+
+    The residual on a few hundred rows is else a quarter of that on new ones, and a calibration that has met both takes
+    the step between them for the sensor's own restlessness. rows: how many there are to learn from.
+    """
+    import keras
+
+    return keras.layers.GaussianNoise(NOISE * min(1.0, FEW / max(rows, 1)))(bounded(z))
+
+
+def features(preset: Preset, seen: Any, rows: int) -> Any:
+    """Return the trunk's features, of which some are left out while fitting, for the same reason."""
+    import keras
+
+    return keras.layers.Dropout(DROPOUT * min(1.0, FEW / max(rows, 1)))(layers.trunk(preset, seen))
 
 
 def loss(_: Any, residual: Any) -> Any:
