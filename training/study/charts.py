@@ -30,8 +30,9 @@ def fields(signal: F32, window: int, seen: Sequence[tuple[str, int]]) -> Html:
     height = TOP + ROW * (len(seen) + 1) + 8
     right = (len(shown) - 1) * step
     out = [
-        f'<svg role="img" aria-label="receptive fields over the signal" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" font-size="12" fill="currentColor"><path class="ink" d="M{points}" fill="none"/>'
+        f'<svg class="chart" role="img" aria-label="receptive fields over the signal" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" font-size="12" fill="currentColor">'
+        f'<path class="ink" d="M{points}" fill="none"/>'
     ]
     bars = [*seen, (f"input, {window} rows", window)]
     for place, (name, rows) in enumerate(bars):
