@@ -25,6 +25,7 @@ from training.study import (
     rounds,
     selectors,
     sketch,
+    study,
     trials,
     versus,
 )
@@ -262,6 +263,23 @@ def test_with_labels_the_cheapest_within_one_standard_error_of_the_best_is_taken
     assert found.window == 32
     found = decided({("knn", 16): 0.60, ("knn", 32): 0.70, ("knn", 64): 0.80}, labelled_rows=True, n=6)
     assert found.window == 64
+
+
+def test_a_candidate_that_varies_much_is_not_excused_by_that():
+    found = {("knn", 16): [0.75, 0.99, 1.0], ("knn", 64): [0.989, 0.99, 0.991]}
+    known = characteristics.of([history(sine(rows=9000))])
+    costs = {key: price(key[1] / 1000) for key in found}
+    told = race.standings(found, apart=False)
+    chosen = decide.decide(told, {}, costs, known, candidates.sizes(known, known.rows), 3, {})
+    assert chosen.window == 64
+
+
+def test_fits_of_one_series_are_one_piece_of_evidence():
+    nan = math.nan
+    assert study.by_case([0.2, 0.4, 0.4, 0.8], 2) == pytest.approx([0.3, 0.6])
+    assert study.by_case([0.2, 0.4, 0.6], 2) == pytest.approx([0.4, 0.4])
+    assert study.by_case([0.2, 0.4], 3) == [0.2, 0.4]
+    assert study.by_case([nan, 0.4, nan, 0.6], 2)[1] == pytest.approx(0.5)
 
 
 # what is kept on disk

@@ -55,11 +55,12 @@ def _labelled(told: Mapping[Key, Standing], costs: Mapping[Key, Cost]) -> tuple[
         one for one in told.values() if one.trials == most
     ]  # the others stopped early: their mean is of other cases
     best = max(last, key=lambda one: one.quality)
-    good = [one for one in last if one.behind <= one.behind_stderr or one is best]
+    # the smaller of two standard errors: that of a candidate that varies much excuses nothing
+    good = [one for one in last if one.behind <= min(one.behind_stderr, best.stderr) or one is best]
     chosen = min(good, key=lambda one: (costs[one.key].latency_ms, one.key[1]))
     why = [
         f"On your labelled events the best is {name(best.key)}: VUS-PR {best.quality:.3f} (standard error "
-        f"{best.stderr:.3f}, {best.trials} fits)."
+        f"{best.stderr:.3f})."
     ]
     if chosen is best:
         why.append("Nothing cheaper comes within one standard error of it.")

@@ -205,7 +205,21 @@ def _race(study: Study, normal: list[F32], cases: list[Case], say: Callable[[str
 def _standings(study: Study) -> dict[Key, Standing]:
     name = study.quality_is
     found = {key: study.rounds.values(key, name) for key in study.costs if study.rounds.known.get(key)}
+    if study.cases > 1:
+        found = {key: by_case(values, study.cases) for key, values in found.items()}
     return race.standings({key: values for key, values in found.items() if values}, not study.labelled)
+
+
+def by_case(values: list[float], cases: int) -> list[float]:
+    """Return the mean over fits of each labelled series: fits of one series are no independent evidence.
+
+    values: of one fit of every series, then of the next fit; the last may be cut short.
+    """
+    spare = -len(values) % cases if len(values) > cases else 0
+    rows = np.array([*values, *[np.nan] * spare]).reshape(-1, cases if len(values) > cases else len(values))
+    known = np.isfinite(rows).sum(axis=0)
+    sums = np.nansum(rows, axis=0)
+    return [float(total / count) if count else float("nan") for total, count in zip(sums, known, strict=True)]
 
 
 def work(job: Job) -> dict[str, Any]:
