@@ -174,3 +174,38 @@ def test_the_type_of_fault_is_what_the_shipped_network_says_of_the_culprit_and_i
     assert 1 / 8 < told["type"] <= 1
     assert joint.card.classes == []  # 48 rows are too few for that network
     assert joint.card.metrics["check"]["culprit"] > 0.6
+
+
+def test_fit_with_no_options_is_this_head_and_its_recipe_makes_the_same_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training import cli
+    from training.history import data
+
+    data.write(tmp_path / "pack", [history(pump(400)[:, :1], "pump.csv")])
+    assert cli.main(["fit", str(tmp_path / "pack"), "--out", str(tmp_path / "line.onnx")]) == 0
+    said = capsys.readouterr().out
+    assert "window 128 shrunk to 100: 400 rows to fit on" in said
+    assert "faults injected into its rows" in said
+    again = ["fit", "--recipe", str(tmp_path / "line.run" / "recipe.toml"), "--out", str(tmp_path / "again.onnx")]
+    assert cli.main(again) == 0
+    one, other = (Model(tmp_path / name, gpu="off", threads=1) for name in ("line.onnx", "again.onnx"))
+    x = cut(pump(400, seed=9)[:, :1], 100)[:20]
+    assert one.card.head == "fused"
+    assert np.abs(one.run(x).score - other.run(x).score).max() <= 1e-5
+
+
+def test_options_of_other_heads_are_refused_and_a_preset_can_be_its_trunk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training import cli
+    from training.fused import fit
+    from training.fused.encoder import Effort
+    from training.network import architectures
+
+    assert cli.main(["fit", str(tmp_path), "--epochs", "3", "--out", str(tmp_path / "line.onnx")]) == 2
+    assert "--epochs: got 3, expected no such option with --head fused" in capsys.readouterr().err
+    settings = fit.Settings(preset=architectures.preset("small"), effort=Effort(steps=10, batch=32))
+    fit.fit(settings, [history(pump(600)[:, :1])], tmp_path / "small.onnx", lambda line: None)
+    views = Model(tmp_path / "small.onnx", gpu="off", threads=1).card.training["views"]
+    assert {"fault odds", "embedded"} <= {view["name"] for view in views}

@@ -232,7 +232,7 @@ def test_fit_on_a_plants_own_history_knows_its_channels_and_carries_held_back_sc
     one = data.History("line.csv", ("flow", "heat"), t, values.astype(np.float32), np.zeros(1200, bool), 1.0, 1000)
     data.write(tmp_path / "pack", [one])
     file = tmp_path / "line.onnx"
-    arguments = ["--windows", "2000", "--epochs", "2", "--window", "32", "--hop", "2"]
+    arguments = ["--head", "faults", "--windows", "2000", "--epochs", "2", "--window", "32", "--hop", "2"]
     assert cli.main(["fit", str(tmp_path / "pack"), "--out", str(file), *arguments]) == 0
     card = Model(file).card
     assert (card.channels, card.window, card.hop, card.interval_s) == (["flow", "heat"], 32, 2, 1.0)

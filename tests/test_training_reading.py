@@ -305,7 +305,7 @@ def test_fit_reads_data_with_the_options_of_inspect(tmp_path, capsys):
     if find_spec("tensorflow") is None:
         missing("tensorflow")
     file = written(tmp_path, rows("when,v", *(f"{k},{k % 5}" for k in range(100))))
-    out = ["--out", str(tmp_path / "m.onnx")]
+    out = ["--head", "faults", "--out", str(tmp_path / "m.onnx")]
     assert cli.main(["fit", str(file), *out]) == 2
     assert "expected a time column" in capsys.readouterr().err
     assert cli.main(["fit", str(file), *out, "--time", "when", "--train-end", "80"]) == 2

@@ -11,7 +11,7 @@ from daemon.errors import ConfigError
 from training.network import architectures
 
 PATIENCE = 6  # epochs in a row that were not better: with a rate that decays as a cosine, later ones seldom are
-LABELLED = "classify"
+LABELLED, FUSED, SIMULATED = "classify", "fused", "faults"
 SIMULATED_WINDOWS, HISTORY_WINDOWS = 700_000, 40_000
 
 
@@ -29,7 +29,7 @@ class Plan:
     labels: Path | None = None
     train_end: str | None = None
     rename: str | None = None
-    head: str = "faults"
+    head: str = FUSED
     preset: str | None = None
     architecture: Path | None = None
     window: int | None = None
@@ -47,8 +47,12 @@ class Plan:
 
 #: Settings that say where the data are and how they are read; all others say how to fit.
 DATA = ("paths", "simulated", "time", "columns", "layout", "label", "normal", "labels", "train_end", "rename")
-#: What only --head classify takes, and what only the others do.
-CLASSED, DRAWN = ("rename", "per_class", "test_share"), ("simulated", "windows")
+#: What only --head classify takes, what only the heads fitted epoch by epoch, and what only those on drawn windows.
+CLASSED, EPOCHS, DRAWN = (
+    ("rename", "per_class", "test_share"),
+    ("epochs", "patience", "batch"),
+    ("simulated", "windows"),
+)
 
 
 def resolved(given: Mapping[str, Any], known: Plan | None = None, name: str = "model") -> Plan:
@@ -70,8 +74,10 @@ def resolved(given: Mapping[str, Any], known: Plan | None = None, name: str = "m
             told["paths"] = ()
         plan = replace(known, **told)
     else:
+        if "head" not in told and ("preset" in told or "architecture" in told or told.get("simulated")):
+            told["head"] = SIMULATED
         plan = replace(Plan(name=name), **told)
-        if plan.architecture is None and plan.preset is None:
+        if plan.architecture is None and plan.preset is None and plan.head != FUSED:
             plan = replace(plan, preset="small")
         defaults: dict[str, Any] = {}
         if plan.head == LABELLED:
@@ -79,9 +85,10 @@ def resolved(given: Mapping[str, Any], known: Plan | None = None, name: str = "m
         elif plan.simulated:
             defaults = {"windows": SIMULATED_WINDOWS}
         plan = replace(plan, **{key: value for key, value in defaults.items() if key not in told})
-    shape = architectures.chosen(plan.preset or "small", plan.architecture)
     _agree(plan, told)
-    return plan if plan.window is not None else replace(plan, window=shape.window)
+    if plan.window is not None or (plan.head == FUSED and plan.preset is None and plan.architecture is None):
+        return plan
+    return replace(plan, window=architectures.chosen(plan.preset or "", plan.architecture).window)
 
 
 def _agree(plan: Plan, told: Mapping[str, Any]) -> None:
@@ -91,11 +98,11 @@ def _agree(plan: Plan, told: Mapping[str, Any]) -> None:
     if plan.head == LABELLED and len(plan.paths) != 1:
         got = "--simulated" if plan.simulated else f"{len(plan.paths)} paths"
         raise ConfigError.one("data", got, "one folder or file with labels, as --head classify learns them")
-    for key in DRAWN if plan.head == LABELLED else CLASSED:
+    for key in {LABELLED: DRAWN, FUSED: CLASSED + EPOCHS + DRAWN}.get(plan.head, CLASSED):
         if told.get(key) not in (None, False):
-            option, other = f"--{key.replace('_', '-')}", "--per-class" if key == "windows" else "--windows"
-            expected = f"no such option with --head {plan.head}" + (f"; {other} is" if key != "rename" else "")
-            raise ConfigError.one(option, str(told[key]), expected)
+            other = {"windows": "; --per-class is", "per_class": "; --windows is"}.get(key, "")
+            expected = f"no such option with --head {plan.head}" + (other if plan.head != FUSED else "")
+            raise ConfigError.one(f"--{key.replace('_', '-')}", str(told[key]), expected)
 
 
 def differences(one: Plan, other: Plan) -> list[tuple[str, str, str]]:

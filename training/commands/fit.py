@@ -7,14 +7,17 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import ConfigError, DataError, ModelError
 from training import runfolder
 from training.commands import options
 from training.network import architectures, heads
-from training.plan import LABELLED, PATIENCE, Plan
+from training.plan import FUSED, LABELLED, PATIENCE, Plan
 from training.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from training.history.data import History
 
 
 def add(commands: options.Commands) -> None:
@@ -33,11 +36,12 @@ def add(commands: options.Commands) -> None:
     one.add_argument("--resume", action="store_true", help="go on with the run in the folder where it ended")
     one.add_argument("--recipe", metavar="FILE", type=Path, help="a run's recipe.toml: the same again, but for options")
     one.add_argument(
-        "--head", choices=(*heads.HEADS, LABELLED),
-        help="learn injected faults (default), a normal window's newest rows or all of it, or labelled classes",
+        "--head", choices=(FUSED, *heads.HEADS, LABELLED),
+        help="several views of normal windows (default; faults where an architecture is given or --simulated), "
+        "injected faults, a normal window's newest rows or all of it, or labelled classes",
     )  # fmt: skip
     shape = one.add_mutually_exclusive_group()
-    shape.add_argument("--preset", help=f"{', '.join(architectures.KNOWN)}; default small")
+    shape.add_argument("--preset", help=f"{', '.join(architectures.KNOWN)}; default small; fused has its own")
     shape.add_argument("--architecture", metavar="FILE", type=Path, help="a TOML file of layers, see docs/training.md")
     one.add_argument("--window", type=options.count, help="rows; default: the architecture's own")
     one.add_argument("--hop", type=options.count, help="how often the daemon should score, in rows; default 4")
@@ -104,7 +108,6 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def _fit(kept: RunFolder, out: Path) -> dict[str, Any]:
     from training import classify, recipe
-    from training.history import data
 
     plan = kept.plan
     if plan.head == LABELLED:
@@ -115,6 +118,13 @@ def _fit(kept: RunFolder, out: Path) -> dict[str, Any]:
             test_share=plan.test_share, hop=plan.hop, name=plan.name, version=plan.version,
         )  # fmt: skip
         return classify.fit(settings, labelled, out, kept.say, kept)
+    if plan.head == FUSED:
+        from training.fused import fit as fused
+
+        own = plan.preset is None and plan.architecture is None
+        trunk = None if own else architectures.chosen(plan.preset or "", plan.architecture)
+        wanted = fused.Settings(plan.window, plan.seed, plan.hop, plan.name, plan.version, trunk)
+        return fused.fit(wanted, _series(plan), out, kept.say, kept.begin)
     drawn = recipe.Settings(
         head=plan.head, preset=plan.preset or "", architecture=plan.architecture, window=plan.window, seed=plan.seed,
         epochs=plan.epochs, patience=plan.patience, batch=plan.batch, windows=plan.windows, hop=plan.hop,
@@ -122,11 +132,21 @@ def _fit(kept: RunFolder, out: Path) -> dict[str, Any]:
     )  # fmt: skip
     if plan.simulated:
         return recipe.simulated(drawn, out, kept.say, kept)
-    series = [one for path in plan.paths for one in data.read(path, options.reading(plan))]
-    return recipe.history(drawn, series, out, kept.say, kept)
+    return recipe.history(drawn, _series(plan), out, kept.say, kept)
 
 
-def _judged(check: dict[str, Any]) -> str:
+def _series(plan: Plan) -> list[History]:
+    from training.history import data
+
+    return [one for path in plan.paths for one in data.read(path, options.reading(plan))]
+
+
+def _judged(check: dict[str, Any] | None) -> str:
+    if check is None:
+        return "too few rows to inject faults into: how well it finds them is not known"
+    if "found" in check:
+        culprit = f", the sensor named right in {check['culprit']:.0%}" if "culprit" in check else ""
+        return f"of {check['faults']} faults injected into its rows {check['found']:.0%} stand out{culprit}"
     if "loss" in check:
         return f"on windows never fitted: mean loss {check['loss']:.4f}"
     return f"on windows never fitted: accuracy {check['accuracy']:.3f}, macro F1 {check['macro']['f1']:.3f}"

@@ -6,6 +6,8 @@ says which channel is faulty is for its own good only: without that it learns no
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 
 from daemon.core.records import F32
 from training.fused import faulty, parts
+from training.network import layers, progress
+from training.network.layers import Preset
 
 ROWS = 64  # the newest of a window
 BLOCKS = ((48, 5), (64, 3), (64, 3), (64, 3))  # filters and kernel; each halves the rows
@@ -95,14 +99,20 @@ class Embedded:
         return parts.nearest(self.encoder.embedding(x) - self.centre, self.memory)
 
 
-def fit(cuts: F32, seed: int, effort: Effort) -> Encoder:
-    """Fit on normalised normal windows, (M, rows, C), which may be a view."""
+def fit(
+    cuts: F32,
+    seed: int,
+    effort: Effort,
+    preset: Preset | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Encoder:
+    """Fit on normalised normal windows, (M, rows, C), which may be a view. preset: a trunk instead of ours."""
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng([seed, 13])
-    network = build(cuts.shape[1], cuts.shape[2])
+    network = build(cuts.shape[1], cuts.shape[2], preset)
     warm = effort.steps // 4
     rate = keras.optimizers.schedules.CosineDecay(
         effort.rate / 10, effort.steps - warm, warmup_target=effort.rate, warmup_steps=warm
@@ -118,24 +128,38 @@ def fit(cuts: F32, seed: int, effort: Effort) -> Encoder:
             loss = lossy(tf.reduce_max(faulty, axis=1, keepdims=True), odds) + lossy(faulty, channels)
         optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
 
-    for _ in range(effort.steps):
+    began = time.monotonic()
+    for done in range(1, effort.steps + 1):
         batch = faulty.draw(cuts, effort.batch, rng)
         step(batch.x, batch.faulty)
+        if done % max(1, effort.steps // 5) == 0:
+            left = (time.monotonic() - began) / done * (effort.steps - done)
+            say(f"network: step {done}/{effort.steps} left={progress.clock(left)}")
     return Encoder(network, cuts.shape[1])
 
 
-def build(rows: int, channels: int) -> Any:
-    """Return the Keras model: (N, rows, C) -> embedding (N, E), log odds of any fault (N, 1) and per channel (N, C)."""
+def build(rows: int, channels: int, preset: Preset | None = None) -> Any:
+    """Return the Keras model: (N, rows, C) -> embedding (N, E), log odds of any fault (N, 1) and per channel (N, C).
+
+    preset: the trunk before the embedding; by default causal blocks, of which the newest row alone is kept: pooling
+    over time loses .1 to .2 VUS-PR on long events. Raises ConfigError where the window is too short for a preset.
+    """
     import keras
 
     start = keras.Input((rows, channels))
-    x = start
+    features = _blocks(start) if preset is None else layers.trunk(preset, start)
+    embedding = keras.layers.Dense(EMBEDDING)(features)
+    bent = keras.layers.ReLU()(embedding)
+    return keras.Model(start, [embedding, keras.layers.Dense(1)(bent), keras.layers.Dense(channels)(bent)])
+
+
+def _blocks(x: Any) -> Any:
+    import keras
+
     for filters, kernel in BLOCKS:
         x = keras.layers.Conv1D(filters, kernel, padding="causal", use_bias=False)(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
         if x.shape[1] > 1:
             x = x[:, x.shape[1] % 2 :]  # so that the newest row is in the last pair
             x = keras.layers.MaxPooling1D(2)(x)
-    embedding = keras.layers.Dense(EMBEDDING)(x[:, -1])
-    bent = keras.layers.ReLU()(embedding)
-    return keras.Model(start, [embedding, keras.layers.Dense(1)(bent), keras.layers.Dense(channels)(bent)])
+    return x[:, -1]

@@ -22,6 +22,7 @@ from training.history import data
 from training.history.data import History
 from training.history.examples import NORMAL
 from training.network import export
+from training.network.layers import Preset
 from training.network.normalising import FitNormaliser
 
 HEAD = "fused"
@@ -33,26 +34,38 @@ BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fit. window: at most, None for the default of the channels' number; it shrinks where rows are few."""
+    """How to fit. window: at most, None for the default of the channels' number; it shrinks where rows are few.
+
+    preset: the trunk of the network, and then one channel has a network too, on as many rows as the preset's own.
+    """
 
     window: int | None = None
     seed: int = 1
     hop: int | None = None
     name: str = "model"
     version: str = "0.1.0"
+    preset: Preset | None = None
     effort: Effort = field(default_factory=Effort)
 
 
-def fit(settings: Settings, series: Sequence[History], file: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def fit(
+    settings: Settings,
+    series: Sequence[History],
+    file: Path,
+    say: Callable[[str], None],
+    begin: Callable[[str], None] = lambda fingerprint: None,
+) -> dict[str, Any]:
     """Fit a model for these sensors, seen jointly, on their own normal rows; return its metrics.
 
-    Raises DataError where the series' columns differ or the longest has fewer than sixteen rows to fit on.
+    begin: told the rows' fingerprint, once it is known that they can be fitted on. Raises DataError where the series'
+    columns differ or the longest has fewer than sixteen rows to fit on.
     """
     window, used = _chosen(settings, series, say)
     cut = Blocks.of([one.fit_rows() for one in used], window)
     usual = FitNormaliser.of(np.concatenate([rows for rows in cut.before(cut.count - 1) if len(rows)]))
     blocks = Blocks(tuple(np.asarray(normalised(rows, usual)) for rows in cut.series), cut.count)
     channels = len(used[0].columns)
+    begin(data.fingerprint(one.fit_rows() for one in used))
     say(f"fitting {HEAD}: window {window}, {channels} channels, {sum(map(len, cut.series)):,} normal rows")
     views, folds = _fitted(settings, blocks, window, channels, say)
     card = {
@@ -89,10 +102,11 @@ def _fitted(
         found = [distances(part, rows) for number, part in enumerate(apart) for rows in blocks.block(number)]
         whole = sketch.fit(blocks.fitting(sketch.rows), settings.seed)
         views.append(View(whole, scales.usual(np.concatenate(found)), plan.ages(window), sketch.weight))
+        say(f"{whole.name}, {whole.rows} rows: usually up to {views[-1].usual:.3g}")
         for number, part in enumerate(apart):
             folds[number].append(replace(views[-1], part=part))
     before = Blocks(tuple(blocks.before(newest)), 1)
-    network = _encoder(settings, before, window, say) if channels > 1 else None
+    network = _encoder(settings, before, window, say) if channels > 1 or settings.preset is not None else None
     if network is None:
         return views, [*folds]
     for part in (Odds(network), Embedded.of(network, before.fitting(network.rows), settings.seed)):
@@ -151,11 +165,11 @@ def _chosen(settings: Settings, series: Sequence[History], say: Callable[[str], 
 
 def _encoder(settings: Settings, early: Blocks, window: int, say: Callable[[str], None]) -> Encoder | None:
     """Return the network, or None where there are too few rows for one."""
-    rows = min(window, encoder.ROWS)
+    rows = min(window, encoder.ROWS if settings.preset is None else settings.preset.window)
     if rows < encoder.LEAST_ROWS:
         say("no network: too few rows; the closed forms alone")
         return None
-    return encoder.fit(early.fitting(rows), settings.seed, settings.effort)
+    return encoder.fit(early.fitting(rows), settings.seed, settings.effort, settings.preset, say)
 
 
 def _segments(folds: Sequence[Sequence[View] | None], blocks: Blocks, window: int) -> list[list[float]]:

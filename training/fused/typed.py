@@ -91,10 +91,11 @@ def _prove(file: Path, alone: Model, probe: F32) -> None:
 
 
 def measured(file: Path, stretches: Sequence[F32], seed: int) -> dict[str, Any] | None:
-    """Return how often a model names the channel and the type of faults injected into normal rows, (n, C) each.
+    """Return how a model takes faults injected into normal rows, (n, C) each: does it see them, and name them?
 
-    {"culprit": share, "type": share, "types": {name: {"named": share of its faults, "right": share of its naming}}};
-    None where no stretch has more rows than two windows.
+    {"faults": how many, "found": share of them above the 99th percentile of normal windows, "culprit": share whose
+    channel is named, "type": share whose type is, "types": {name: {"named": share of its faults that are, "right":
+    share of its naming that is}}}; None where no stretch has more rows than two windows.
     """
     model = Model(file, gpu="off", threads=1)
     window = model.card.window
@@ -106,7 +107,9 @@ def measured(file: Path, stretches: Sequence[F32], seed: int) -> dict[str, Any] 
     drawn = examples.join(examples.draw(rows, window, 1, share, rng) for rows in used[:PROBES])
     drawn = examples.only(drawn, range(1, len(CLASSES)))
     outs = [model.run(drawn.x[n : n + model.largest_batch]) for n in range(0, len(drawn), model.largest_batch)]
-    found: dict[str, Any] = {"faults": len(drawn)}
+    score = np.concatenate([out.score for out in outs])
+    calm = np.concatenate([np.asarray(segment) for segment in model.card.calibration.segments] or [score])
+    found: dict[str, Any] = {"faults": len(drawn), "found": round(float((score > np.quantile(calm, 0.99)).mean()), 3)}
     if len(model.card.channels) > 1:
         culprit = np.concatenate([out.channel_score.argmax(axis=1) for out in outs if out.channel_score is not None])
         found["culprit"] = round(float((culprit == drawn.channel).mean()), 3)
