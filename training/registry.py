@@ -47,11 +47,16 @@ def _closed(name: str, about: str, module: str, function: str = "fit", seeded: b
     return Recipe(name, about, 64, seeded, fit, ("onnx",))
 
 
-def _default(series: Sequence[History], window: int, seed: int, file: Path) -> None:
-    from training.fused import fit
+def _fused(trunk: str | None) -> Fit:
+    def one(series: Sequence[History], window: int, seed: int, file: Path) -> None:
+        from training.fused import fit
+        from training.network import architectures
 
-    settings = fit.Settings(window=window, seed=seed, name=file.stem[:128])
-    fit.fit(settings, series, file, lambda line: None)
+        preset = None if trunk is None else architectures.preset(trunk)
+        settings = fit.Settings(window=window, seed=seed, name=file.stem[:128], preset=preset)
+        fit.fit(settings, series, file, lambda line: None)
+
+    return one
 
 
 def _fitted(head: str, preset: str) -> Fit:
@@ -80,14 +85,13 @@ RECIPES = {
         _closed("matrix-profile", "each sensor's shape to the nearest of 1024; the mean", "matrix_profile"),
         _closed("isolation-forest", "100 random trees on windows", "forest", seeded=True),
         _closed("whitening", "joint whitening", "whitening"),
-        Recipe(
-            DEFAULT,
-            "what `fit` does unless told otherwise: several views of a window, fused",
-            128,
-            True,
-            _default,
-            ("tensorflow", "tf2onnx"),
-            joint=64,
+        *(
+            Recipe(name, about, 128, True, _fused(trunk), ("tensorflow", "tf2onnx"), joint=64)
+            for name, about, trunk in (
+                (DEFAULT, "what `fit` does unless told otherwise: several views of a window, fused", None),
+                ("fused-small", "the same, and a network with the trunk small", "small"),
+                ("fused-lean", "the same, and a network with the trunk lean-64", "lean-64"),
+            )
         ),
         *(
             Recipe(name, f"what `fit` does: {about}", 64, True, _fitted(head, preset), ("tensorflow", "tf2onnx"))

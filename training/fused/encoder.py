@@ -18,10 +18,7 @@ from training.fused import faulty, parts
 from training.network import layers, progress
 from training.network.layers import Preset
 
-ROWS = 64  # the newest of a window
-BLOCKS = ((48, 5), (64, 3), (64, 3), (64, 3))  # filters and kernel; each halves the rows
 EMBEDDING = 64
-LEAST_ROWS = 16  # below, four halvings leave nothing to learn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +100,10 @@ def fit(
     cuts: F32,
     seed: int,
     effort: Effort,
-    preset: Preset | None = None,
+    preset: Preset,
     say: Callable[[str], None] = lambda line: None,
 ) -> Encoder:
-    """Fit on normalised normal windows, (M, rows, C), which may be a view. preset: a trunk instead of ours."""
+    """Fit a trunk on normalised normal windows, (M, rows, C), which may be a view."""
     import keras
     import tensorflow as tf
 
@@ -138,28 +135,14 @@ def fit(
     return Encoder(network, cuts.shape[1])
 
 
-def build(rows: int, channels: int, preset: Preset | None = None) -> Any:
+def build(rows: int, channels: int, preset: Preset) -> Any:
     """Return the Keras model: (N, rows, C) -> embedding (N, E), log odds of any fault (N, 1) and per channel (N, C).
 
-    preset: the trunk before the embedding; by default causal blocks, of which the newest row alone is kept: pooling
-    over time loses .1 to .2 VUS-PR on long events. Raises ConfigError where the window is too short for a preset.
+    Raises ConfigError where the rows are too few for the trunk.
     """
     import keras
 
     start = keras.Input((rows, channels))
-    features = _blocks(start) if preset is None else layers.trunk(preset, start)
-    embedding = keras.layers.Dense(EMBEDDING)(features)
+    embedding = keras.layers.Dense(EMBEDDING)(layers.trunk(preset, start))
     bent = keras.layers.ReLU()(embedding)
     return keras.Model(start, [embedding, keras.layers.Dense(1)(bent), keras.layers.Dense(channels)(bent)])
-
-
-def _blocks(x: Any) -> Any:
-    import keras
-
-    for filters, kernel in BLOCKS:
-        x = keras.layers.Conv1D(filters, kernel, padding="causal", use_bias=False)(x)
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
-        if x.shape[1] > 1:
-            x = x[:, x.shape[1] % 2 :]  # so that the newest row is in the last pair
-            x = keras.layers.MaxPooling1D(2)(x)
-    return x[:, -1]

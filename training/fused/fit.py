@@ -15,7 +15,7 @@ from daemon.core.records import F32
 from daemon.errors import DataError
 from training.fused import encoder, judged, plan, scales, typed
 from training.fused.blocks import Blocks
-from training.fused.encoder import Effort, Embedded, Encoder, Odds
+from training.fused.encoder import Effort, Embedded, Odds
 from training.fused.graph import distances, graph, normalised, reach, stretches
 from training.fused.scales import View
 from training.history import data
@@ -36,7 +36,7 @@ BATCH = 512
 class Settings:
     """How to fit. window: at most, None for the default of the channels' number; it shrinks where rows are few.
 
-    preset: the trunk of the network, and then one channel has a network too, on as many rows as the preset's own.
+    preset: the trunk of a network, on as many of the newest rows as are its own; None for closed forms alone.
     """
 
     window: int | None = None
@@ -92,7 +92,7 @@ def _fitted(
 ) -> tuple[list[View], list[list[View] | None]]:
     """Return the views; and for each block the same fitted on the others, None where there are none such.
 
-    The network is fitted once, on all blocks but the newest.
+    The network is fitted once, on all blocks but the newest, which alone calibrates then.
     """
     newest = blocks.count - 1
     views: list[View] = []
@@ -106,17 +106,24 @@ def _fitted(
         for number, part in enumerate(apart):
             folds[number].append(replace(views[-1], part=part))
     before = Blocks(tuple(blocks.before(newest)), 1)
-    network = _encoder(settings, before, window, say) if channels > 1 or settings.preset is not None else None
-    if network is None:
-        return views, [*folds]
-    for part in (Odds(network), Embedded.of(network, before.fitting(network.rows), settings.seed)):
-        found = [distances(part, rows) for rows in blocks.block(newest)]
-        views.append(View(part, scales.usual(np.concatenate(found))))
-        folds[newest].append(views[-1])
-    ranks = judged.ranks(folds[newest], blocks.block(newest), window, settings.seed)
-    views = [replace(view, weight=judged.weight(rank)) for view, rank in zip(views, ranks, strict=True)]
-    held = [replace(fold, weight=view.weight) for fold, view in zip(folds[newest], views, strict=True)]
-    return views, [*[None] * newest, held]
+    network = None
+    if settings.preset is not None:
+        cuts = before.fitting(min(window, settings.preset.window))
+        network = encoder.fit(cuts, settings.seed, settings.effort, settings.preset, say)
+        for part in (Odds(network), Embedded.of(network, before.fitting(network.rows), settings.seed)):
+            found = [distances(part, rows) for rows in blocks.block(newest)]
+            views.append(View(part, scales.usual(np.concatenate(found))))
+            folds[newest].append(views[-1])
+    if channels > 1:
+        ranks = judged.ranks(folds[newest], blocks.block(newest), window, settings.seed)
+        weights = [judged.weight(rank) for rank in ranks]
+        views = _weighted(views, weights)
+        folds = [_weighted(fold, weights) for fold in folds]
+    return views, [fold if network is None or number == newest else None for number, fold in enumerate(folds)]
+
+
+def _weighted(views: Sequence[View], weights: Sequence[float]) -> list[View]:
+    return [replace(view, weight=weight) for view, weight in zip(views, weights, strict=False)]
 
 
 def _card(settings: Settings, used: Sequence[History], window: int) -> dict[str, Any]:
@@ -161,15 +168,6 @@ def _chosen(settings: Settings, series: Sequence[History], say: Callable[[str], 
     if window < wanted:
         say(f"window {wanted} shrunk to {window}: {most} rows to fit on")
     return window, [one for one in series if len(one.fit_rows()) >= WINDOWS * window]
-
-
-def _encoder(settings: Settings, early: Blocks, window: int, say: Callable[[str], None]) -> Encoder | None:
-    """Return the network, or None where there are too few rows for one."""
-    rows = min(window, encoder.ROWS if settings.preset is None else settings.preset.window)
-    if rows < encoder.LEAST_ROWS:
-        say("no network: too few rows; the closed forms alone")
-        return None
-    return encoder.fit(early.fitting(rows), settings.seed, settings.effort, settings.preset, say)
 
 
 def _segments(folds: Sequence[Sequence[View] | None], blocks: Blocks, window: int) -> list[list[float]]:
