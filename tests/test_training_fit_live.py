@@ -26,19 +26,20 @@ pytestmark = [
     pytest.mark.skipif(not TENSORFLOW, reason="tensorflow is not installed: pip install anomalyd[training]"),
 ]
 
-HEADS = ("faults", "forecast", "reconstruct", "classify")
+HEADS = ("fused", "faults", "forecast", "reconstruct", "classify")
 #: pack -> (the file that is published, its interval, the payload without its channels)
 PACKS = {
     "skab": ("valve1-3.csv", 1, "channels"),
     "nab": ("realKnownCause-machine_temperature_system_failure.csv", 300, "value"),
 }
-SMALL = ["--epochs", "2", "--preset", "lean-64", "--hop", "4"]
+SMALL = ["--epochs", "2", "--preset", "lean-64"]
 
 
 def fitted(packs: Path, pack: str, head: str, file: Path) -> Model:
     """Fit as a user would, in one command."""
-    drawn = ["--label", "anomaly", "--per-class", "400"] if head == "classify" else ["--windows", "4000"]
-    assert cli.main(["fit", str(packs / pack), "--head", head, "--out", str(file), *SMALL, *drawn]) == 0
+    drawn = {"fused": [], "classify": [*SMALL, "--label", "anomaly", "--per-class", "400"]}
+    more = drawn.get(head, [*SMALL, "--windows", "4000"])
+    assert cli.main(["fit", str(packs / pack), "--head", head, "--hop", "4", "--out", str(file), *more]) == 0
     return Model(file)
 
 
