@@ -17,9 +17,6 @@ from training.baselines import covariance, graph
 from training.baselines.graph import Normal, node
 from training.history.data import History
 
-FLOOR = 1e-3  # of the largest eigenvalue
-LEAST = 1e-4  # squared spreads; where every sensor was constant
-
 
 def last_rows(window: int, channels: int) -> int:
     """Return how many of a window's newest rows are looked at: with many sensors few rows say enough."""
@@ -64,8 +61,5 @@ def fit(series: Sequence[History], window: int, seed: int, file: Path) -> None:
 
 
 def whitener(normal: Normal, rows: int) -> tuple[F64, F64]:
-    """Return (centre, whiten), (D,) and (D, D) with D = rows x C: |(v - centre) @ whiten| is the distance of v."""
-    centre, spread = covariance.of(graph.windows(normal.normalise(part), rows) for part in normal.fit)
-    values, vectors = np.linalg.eigh(spread)
-    values = np.maximum(values, max(FLOOR * values[-1], LEAST))
-    return centre, vectors / np.sqrt(values)
+    """Return (centre, whiten) of the newest `rows` rows of normal windows, as training.baselines.covariance does."""
+    return covariance.whitener(graph.windows(normal.normalise(part), rows) for part in normal.fit)

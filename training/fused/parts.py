@@ -12,12 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daemon.core.records import F32, F64
+from daemon.core.records import F32
+from training.baselines import covariance
 
-FLOOR = (
-    1e-3  # of the largest eigenvalue: 3e-4 to 3e-3 did the same on 8 and on 43 channels, 1e-2 lost .05 on the latter
-)
-LEAST = 1e-4  # squared spreads; where every sensor was constant
 MOST = 500  # normal windows that are remembered
 NEAREST = 3
 FITTED_ON = 20_000  # windows at most, evenly spread; beyond, a covariance gains nothing
@@ -54,8 +51,7 @@ class Whitened:
     @classmethod
     def of(cls, x: F32) -> Whitened:
         """Fit on normal windows x, (N, rows, C)."""
-        flat = _thinned(x).reshape(-1, x.shape[1] * x.shape[2]).astype(np.float64)
-        centre, whiten = whitener(flat)
+        centre, whiten = covariance.whitener([_thinned(x)])
         return cls(x.shape[1], centre.astype(np.float32), whiten.astype(np.float32))
 
     def distance(self, x: Any) -> Any:
@@ -140,14 +136,6 @@ class Described:
     def distance(self, x: Any) -> Any:
         """See Part."""
         return nearest((_told(x) - self.centre) / self.spread, self.memory)
-
-
-def whitener(flat: F64) -> tuple[F64, F64]:
-    """Return (centre, whiten), (D,) and (D, D), of normal vectors (N, D); eigenvalues have a floor."""
-    centre = flat.mean(axis=0)
-    apart = flat - centre
-    values, vectors = np.linalg.eigh(apart.T @ apart / len(flat))
-    return centre, vectors / np.sqrt(np.maximum(values, max(FLOOR * values[-1], LEAST)))
 
 
 def nearest(flat: Any, memory: F32) -> Any:
