@@ -38,7 +38,7 @@ def sketches(window: int, channels: int) -> list[Sketch]:
     """Return the closed forms: all, a half and a quarter of the window.
 
     One channel: nearest windows as they are, by shape, and by description. Several: joint whitening, and nearest
-    descriptions of the shorter two; raw distances drown there in the channels that are as ever.
+    descriptions; raw distances drown there in the channels that are as ever.
     """
     longest = window - ages(window)[-1]
     # alone, whitening ranks worse than the nearest windows do, but it tells which rows
@@ -51,8 +51,7 @@ def sketches(window: int, channels: int) -> list[Sketch]:
             continue
         if channels == 1:
             found += [Sketch(rows, _level), Sketch(rows, _shape)]
-        if channels == 1 or share > 1:
-            found.append(Sketch(rows, _described))
+        found.append(Sketch(rows, _described))
     return found
 
 
