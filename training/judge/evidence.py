@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from daemon.core.calibration import FLOOR_MIN, FLOOR_SHARE
 from daemon.core.model import Model
 from daemon.core.records import F64
 from training.judge import scoring, seeing
@@ -15,7 +16,6 @@ from training.judge.grade import Evidence
 from training.judge.held import Held
 from training.judge.seeing import Seen
 
-FLOOR_SHARE, FLOOR_MIN = 0.1, 1e-6  # of the calibration's own floor: docs/calibration.md
 MARGIN = 0.1  # of a sensor's range while learning, on both sides
 
 
