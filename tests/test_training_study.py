@@ -1,6 +1,7 @@
 """The window study's parts, on signals whose answer is known on paper; no TensorFlow."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -65,6 +66,34 @@ def test_a_sine_has_its_period_by_every_way_to_ask():
 def test_suss_takes_a_subsequence_that_looks_like_the_whole():
     assert 25 <= selectors.suss(sine(period=50, noise=0)[:, 0]) <= 110
     assert selectors.suss(np.zeros(500, np.float32)) is None
+
+
+def slow_suss(signal):
+    """The published search with one subsequence after the other, and every size up to the answer tried by hand."""
+    x = [(float(v) - min(signal)) / (max(signal) - min(signal)) for v in signal]
+    whole = (statistics.fmean(x), statistics.pstdev(x), max(x) - min(x))
+
+    def unlike(rows):
+        apart = []
+        for start in range(1, len(x) - rows + 1):
+            part = x[start : start + rows]
+            own = (statistics.fmean(part), statistics.pstdev(part), max(part) - min(part))
+            apart.append(math.dist(own, whole) / math.sqrt(rows))
+        return statistics.fmean(apart)
+
+    most, least = unlike(1), unlike(len(x) - 1)
+    power = next(k for k in (16, 32, 64, 128, 256) if 1 - (unlike(k) - least) / (most - least) > 0.89)
+    first = max(10, power // 2)
+    return 2 * next(k for k in range(first, power + 2) if 1 - (unlike(k) - least) / (most - least) >= 0.89)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_suss_is_what_its_authors_search_for(seed):
+    rng = np.random.default_rng(seed)
+    t = np.arange(300)
+    wave = np.sin(2 * np.pi * t / [17, 40, 60, 25, 90, 33][seed]) + 0.2 * rng.standard_normal(300)
+    found = (wave + 0.01 * t if seed % 2 else wave).astype(np.float64)
+    assert selectors.suss(found) == slow_suss(found.tolist())
 
 
 def test_noise_has_no_period_and_no_memory():

@@ -6,14 +6,12 @@ Sources: Ermshaus, Schaefer & Leser 2022, "Window size selection in unsupervised
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from daemon.core.records import F32, F64
 
 MOST_ROWS = 20_000  # the newest rows of a longer signal
-LEAST = 8  # rows; shorter periods are noise to all three
+LEAST = 10  # rows, as published: shorter periods are noise to all three
 SUSS_THRESHOLD = 0.89  # as published
 
 
@@ -44,7 +42,10 @@ def acf(signal: F32 | F64) -> int | None:
 def suss(signal: F32 | F64) -> int | None:
     """Return twice the shortest subsequence whose mean, spread and range are like the whole signal's, in rows.
 
-    None where the signal is constant or shorter than four times LEAST.
+    None where the signal is constant or shorter than four times LEAST. As the authors' code does it: the signal scaled
+    to 0 .. 1; all subsequences but the first; the root of the squared differences of the three statistics over the root
+    of the length, averaged, scaled so that one row is 0 and all rows but one are 1; powers of two up to the first one
+    above SUSS_THRESHOLD, then halving between it and the one before. A test holds it against a slow twin.
     """
     x = _centred(signal)
     if x is None:
@@ -53,15 +54,20 @@ def suss(signal: F32 | F64) -> int | None:
     most, least = _unlike(x, 1), _unlike(x, len(x) - 1)
 
     def alike(rows: int) -> float:
-        return 1 - (_unlike(x, rows) - least) / (most - least) if most > least else 1.0
+        return 1 - (_unlike(x, rows) - least) / (most - least)
 
-    high = LEAST
-    while high < len(x) // 2 and alike(high) < SUSS_THRESHOLD:
-        high *= 2
-    low, high = max(high // 2, LEAST), min(high, len(x) // 2)
-    while low < high:
+    if most == least:
+        return LEAST
+    step = 1 << (LEAST - 1).bit_length()
+    while step < len(x) - 1 and alike(step) <= SUSS_THRESHOLD:
+        step *= 2
+    low, high = max(LEAST, step // 2), min(step + 1, len(x) - 1)
+    while low <= high:
         middle = (low + high) // 2
-        low, high = (low, middle) if alike(middle) >= SUSS_THRESHOLD else (middle + 1, high)
+        found = alike(middle)
+        if found == SUSS_THRESHOLD:
+            break
+        low, high = (middle + 1, high) if found < SUSS_THRESHOLD else (low, middle - 1)
     return 2 * low
 
 
@@ -80,11 +86,25 @@ def _centred(signal: F32 | F64) -> F64 | None:
 
 
 def _unlike(x: F64, rows: int) -> float:
-    """Return how far the mean, spread and range of subsequences are from the whole signal's, for its length."""
-    view = np.lib.stride_tricks.sliding_window_view(x, rows)[:: max(1, rows // 8)]
-    own = np.stack([view.mean(axis=1), view.std(axis=1), np.ptp(view, axis=1)])
-    whole = np.array([[x.mean()], [x.std()], [np.ptp(x)]])
-    return float(np.sqrt(np.square(own - whole).sum(axis=0)).mean() / math.sqrt(rows))
+    """Return how far mean, spread and range of subsequences are from the whole signal's, for their length.
+
+    x: (N,) from 0 to 1; rows < N. The first subsequence is left out, as in the authors' code.
+    """
+    sums, squares = (np.concatenate([[0.0], np.cumsum(part)]) for part in (x - x.mean(), np.square(x - x.mean())))
+    mean = (sums[rows:] - sums[:-rows])[1:] / rows  # less that of the whole signal
+    variance = (squares[rows:] - squares[:-rows])[1:] / rows - np.square(mean)
+    spread = np.sqrt(np.maximum(variance, 0.0)) - x.std()
+    span = (_largest(x, rows) + _largest(-x, rows))[1:] - np.ptp(x)
+    return float(np.sqrt((np.square(mean) + np.square(spread) + np.square(span)) / rows).mean())
+
+
+def _largest(x: F64, rows: int) -> F64:
+    """Return the maximum of each run of `rows` values, (N - rows + 1,): by runs of powers of two."""
+    run, size = x, 1
+    while 2 * size <= rows:
+        run, size = np.maximum(run[:-size], run[size:]), 2 * size
+    count = len(x) - rows + 1
+    return np.maximum(run[:count], run[rows - size : rows - size + count])
 
 
 SELECTORS = {"fft": fft, "acf": acf, "suss": suss}
