@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,17 +18,19 @@ from training.network.layers import field
 from training.study import (
     candidates,
     characteristics,
+    contest,
     cost,
     decide,
     detectors,
+    final,
     labelled,
     quality,
     race,
     rounds,
     selectors,
     sketch,
-    study,
     trials,
+    verdict,
     versus,
 )
 from training.study.cost import Cost
@@ -305,10 +308,49 @@ def test_a_candidate_that_varies_much_is_not_excused_by_that():
 
 def test_fits_of_one_series_are_one_piece_of_evidence():
     nan = math.nan
-    assert study.by_case([0.2, 0.4, 0.4, 0.8], 2) == pytest.approx([0.3, 0.6])
-    assert study.by_case([0.2, 0.4, 0.6], 2) == pytest.approx([0.4, 0.4])
-    assert study.by_case([0.2, 0.4], 3) == [0.2, 0.4]
-    assert study.by_case([nan, 0.4, nan, 0.6], 2)[1] == pytest.approx(0.5)
+    assert contest.by_case([0.2, 0.4, 0.4, 0.8], 2) == pytest.approx([0.3, 0.6])
+    assert contest.by_case([0.2, 0.4, 0.6], 2) == pytest.approx([0.4, 0.4])
+    assert contest.by_case([0.2, 0.4], 3) == [0.2, 0.4]
+    assert contest.by_case([nan, 0.4, nan, 0.6], 2)[1] == pytest.approx(0.5)
+
+
+# what fit should make
+
+
+def judged_models(qualities, window=64, labelled_rows=True, asked=None):
+    noise = 0.02 * np.random.default_rng(0).standard_normal(8)
+    own = {key: 0.01 * np.random.default_rng(k).standard_normal(8) for k, key in enumerate(qualities)}
+    told = race.standings({key: (mean + noise + own[key]).tolist() for key, mean in qualities.items()}, apart=False)
+    entrants = {key: final.Entrant(key, price(key[1] / 100)) for key in qualities}
+    found = final.Final(entrants, contest=SimpleNamespace(told=told))
+    one = decide.Decision(window, "knn", (), (), ())
+    return verdict.verdict(found, one, 1, 1000, labelled_rows, asked)
+
+
+def test_a_network_is_taken_where_labels_say_that_it_is_better_and_not_for_less():
+    better = judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.7, ("lean-32", 32): 0.9})
+    assert better.key == ("lean-64", 64)  # that at 32 rows is none for this window
+    assert judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.601}).key == ("fused", 64)
+
+
+def test_of_the_fused_heads_the_cheapest_as_good_as_the_best_is_taken_and_held_against_the_default():
+    assert judged_models({("fused", 64): 0.7, ("fused", 128): 0.7}).key == ("fused", 64)
+    found = judged_models({("fused", 64): 0.6, ("fused", 128): 0.8})
+    assert found.key == found.default == ("fused", 128)
+    assert "That is what" in found.compared
+    assert "against" in judged_models({("fused", 64): 0.8, ("fused", 128): 0.6}).compared
+
+
+def test_without_labels_it_is_what_fit_makes_by_itself_unless_sizes_are_asked_for():
+    for window in (16, 96, 512):
+        assert judged_models({("fused", 128): 0.6}, window, False).key == ("fused", 128)
+    assert judged_models({("fused", 64): 0.6}, 16, False, (16, 32)).key == ("fused", 16)
+    assert verdict.verdict(None, decide.Decision(512, "knn", (), (), ()), 8, 50, False, None).key == ("fused", 50)
+
+
+def test_a_default_over_the_budget_gives_way_to_a_shorter_window_and_that_to_a_lean_network():
+    assert judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.7}, labelled_rows=False).key == ("fused", 64)
+    assert judged_models({("lean-32", 32): 0.6}, 32).key == ("lean-32", 32)
 
 
 # what is kept on disk

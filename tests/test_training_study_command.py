@@ -31,8 +31,8 @@ def signal_of(rows=900, seed=0):
     return np.sin(2 * np.pi * np.arange(rows)[:, None] / 25) + 0.1 * rng.standard_normal((rows, 1))
 
 
-def study(data, out, *words):
-    return cli.main(["study", str(data), "--out", str(out), "--jobs", "1", *map(str, words)])
+def study(data, out, *words, minutes=0):
+    return cli.main(["study", str(data), "--out", str(out), "--jobs", "1", "--minutes", str(minutes), *map(str, words)])
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,10 @@ def studied(normal, tmp_path_factory):
 def test_the_answer_has_its_reasons_candidates_and_characteristics(studied):
     found = json.loads((studied / "study.json").read_text())
     best = found["recommended"]
-    assert best["window"] in (16, 32)
-    assert best["architecture"] == f"lean-{best['window']}"
+    assert best["sizes_say"]["window"] in (16, 32)
+    assert (best["architecture"], best["window"]) == ("fused", best["sizes_say"]["window"])
+    assert best["without_options"] == {"architecture": "fused", "window": 128}
+    assert best["compared"].startswith("Without options")
     assert best["why"]
     assert best["uncertain"]
     assert {(one["detector"], one["window"]) for one in found["candidates"]} == {
@@ -61,6 +63,8 @@ def test_the_answer_has_its_reasons_candidates_and_characteristics(studied):
         assert 0 < one["quality"] <= 1
         assert one["stderr"] > 0
         assert one["latency_ms"] > 0
+        assert 0 < one["training_s"] < 10
+        assert 20 < one["training_mb"] < 2000
         assert one["first_score_s"] == 10.0 * one["window"]
         assert one["provider"] == "CPUExecutionProvider"
     assert found["left_out"] == [{"detector": "any", "window": 512, "why": "900 fitting rows; 2,048 needed"}]
@@ -72,8 +76,8 @@ def test_the_recipe_is_one_that_fit_takes(studied, normal):
     window = json.loads((studied / "study.json").read_text())["recommended"]["window"]
     plan = recipefile.read(studied / "recipe.toml").plan
     assert plan.paths == (normal,)
-    assert plan.window == window
-    assert layers.field(architecture_file.read(plan.architecture)) == window
+    assert (plan.head, plan.window) == ("fused", window)
+    assert layers.field(architecture_file.read(studied / "architecture.toml")) == window
 
 
 def test_the_page_is_whole_and_fetches_nothing(studied):
@@ -106,10 +110,32 @@ def test_labels_are_used_where_there_are_any(tmp_path, capsys):
     assert study(data, tmp_path / "out", "--sizes", "16,64", "--json", "--budget-ms", "500") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["labelled"]
-    assert found["recommended"]["window"] in (16, 64)
+    assert found["recommended"]["sizes_say"]["window"] in (16, 64)
     judged = [one for one in found["candidates"] if one["trials"]]
     assert all(one["recall"] is not None for one in judged)
     assert max(one["quality"] for one in judged) > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_models_and_networks_are_judged_beside_each_other_as_long_as_there_is_time(tmp_path, capsys):
+    data = write(tmp_path / "line.csv", signal_of(600))
+    assert study(data, tmp_path / "out", "--sizes", "16,32", "--budget-ms", "500", minutes=0.7) == 0
+    found = json.loads((tmp_path / "out" / "study.json").read_text())
+    judged = {one["model"]: one for one in found["models"] if one["quality"] is not None}
+    assert judged["fused"]["training_s"] > 0.1
+    assert judged["fused"]["training_mb"] > judged["knn"]["training_mb"]
+    left = [one for one in found["models_left_out"] if "the time was up" in one["why"]]
+    assert len(judged) + len(left) >= 10
+    groups = {one["group"] for one in found["networks"]}
+    assert {"for this window", "to see 25 rows", "kernel against input"} <= groups
+    by_name = {(one["architecture"], one["window"]): one for one in found["networks"]}
+    for one in found["models"]:
+        if (one["model"], one["window"]) in by_name:
+            assert by_name[one["model"], one["window"]]["quality"] == one["quality"]
+    said = capsys.readouterr().out
+    assert "models for it, networks among them" in said
+    assert "Models for this window" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -120,6 +146,7 @@ def test_labels_are_used_where_there_are_any(tmp_path, capsys):
         (signal_of(500), ["--budget-ms", "0.000001"], "what the nearest candidate needs"),
         (signal_of(500), ["--budget-mb", "0"], "numbers above 0"),
         (signal_of(500), ["--sizes", "512"], "--sizes 125 or less"),
+        (signal_of(500), ["--minutes", "-1"], "0 for none"),
         (signal_of(500), ["--sizes", "many"], "auto, or whole numbers"),
         (signal_of(500), ["--detectors", "magic"], "some of knn"),
     ],
@@ -145,7 +172,7 @@ def test_ctrl_c_leaves_a_report_of_what_is_known(normal, tmp_path):
         [sys.executable, "-c", code], cwd=root, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
     ) as running:
         for line in running.stderr:
-            if line.startswith("rung 1"):
+            if line.startswith("sizes, rung 1"):
                 break
         running.send_signal(signal.SIGINT)
         said = running.stderr.read()
@@ -153,5 +180,5 @@ def test_ctrl_c_leaves_a_report_of_what_is_known(normal, tmp_path):
     assert "stopped" in said
     found = json.loads((tmp_path / "study.json").read_text())
     assert found["stopped"]
-    assert found["recommended"]["window"] in (16, 24, 32, 48, 64, 96, 128)
+    assert found["recommended"]["sizes_say"]["window"] in (16, 24, 32, 48, 64, 96, 128)
     assert "Stopped early" in (tmp_path / "report.html").read_text()

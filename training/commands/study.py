@@ -6,9 +6,13 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.errors import ConfigError
 from training.commands import options
+
+if TYPE_CHECKING:
+    from training.study.verdict import Verdict
 
 
 def add(commands: options.Commands) -> None:
@@ -26,7 +30,11 @@ def add(commands: options.Commands) -> None:
     one.add_argument("--sizes", default="auto", metavar="auto|64,256", help="rows of a window; default auto")
     one.add_argument(
         "--detectors", default="knn,whitening", metavar="A,B",
-        help="what judges a size: knn, whitening, several (three sizes at once), lean (a network, minutes)",
+        help="what judges a size: knn, whitening, several (three sizes at once), fused, lean (a network): minutes",
+    )  # fmt: skip
+    one.add_argument(
+        "--minutes", type=float, default=5.0, metavar="M",
+        help="for models that take seconds to fit, networks too, round the size that was found; default 5; 0: none",
     )  # fmt: skip
     one.add_argument("--without-labels", action="store_true", help="judge by injected faults although there are labels")
     one.add_argument("--jobs", type=options.count, default=2, help="processes, of one thread each")
@@ -38,10 +46,12 @@ def add(commands: options.Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
     from training.history import data
-    from training.study import detectors, page, pricing, study, telling, trunks
+    from training.study import detectors, page, pricing, study, telling
 
     if not (args.budget_ms > 0 and args.budget_mb > 0):
         raise ConfigError.one("--budget-ms, --budget-mb", f"{args.budget_ms:g}, {args.budget_mb:g}", "numbers above 0")
+    if not 0 <= args.minutes < float("inf"):
+        raise ConfigError.one("--minutes", f"{args.minutes:g}", "a number of minutes, or 0 for none")
     names = tuple(dict.fromkeys(args.detectors.split(",")))
     for name in names:
         if name not in detectors.KNOWN:
@@ -49,19 +59,15 @@ def run(args: argparse.Namespace) -> int:
     order = study.Order(
         tuple(data.read(args.data, options.reading(args))), args.data.resolve().name, args.out,
         pricing.Budget(args.budget_ms, args.budget_mb, args.sensors, args.provider, args.batch), _sizes(args.sizes),
-        names, not args.without_labels, args.jobs,
+        names, not args.without_labels, args.jobs, args.minutes,
     )  # fmt: skip
     done = study.run(order, lambda line: print(line, file=sys.stderr, flush=True))
-    beside: list[trunks.Trunk] = []
-    if done.decision is not None:
-        window, known = done.decision.window, done.known
-        gpu = pricing.GPU[args.provider]
-        beside = trunks.beside(window, len(known.sensors), known.period, known.interval_s, args.batch, gpu)
-        _write_recipe(args, window)
+    if done.verdict is not None:
+        _write_recipe(args, done.verdict)
     command = shlex.join(
         ["anomalyd-train", "fit", "--recipe", str(args.out / "recipe.toml"), "--out", str(args.out / "model.onnx")]
     )
-    found = telling.told(done, beside, command)
+    found = telling.told(done, command)
     telling.write(args.out / "study.json", telling.as_json(found))
     telling.write(args.out / "report.html", page.page(found, done.sample))
     print(telling.as_json(found) if args.json else telling.text(found))
@@ -71,18 +77,24 @@ def run(args: argparse.Namespace) -> int:
     return int(done.stopped)
 
 
-def _write_recipe(args: argparse.Namespace, window: int) -> None:
-    """Write what `anomalyd-train fit --recipe` takes: the trunk, and where the data are."""
+def _write_recipe(args: argparse.Namespace, verdict: Verdict) -> None:
+    """Write what `anomalyd-train fit --recipe` takes: the model, and where the data are. Beside it a lean trunk."""
     from training import plan, recipefile
+    from training.network import architectures
     from training.study import candidates, telling
 
+    name, window = verdict.key
     shape = args.out / "architecture.toml"
     telling.write(shape, candidates.toml(candidates.trunk(window)))
     given: dict[str, object] = {
         key: getattr(args, key) for key in ("time", "columns", "layout", "label", "normal", "train_end")
     }
-    given |= {"paths": (args.data.absolute(),), "architecture": shape.absolute(), "window": window}
-    given |= {"labels": args.labels.absolute() if args.labels else None, "hop": max(1, window // 16)}
+    given |= {"paths": (args.data.absolute(),), "window": window, "hop": max(1, window // 16)}
+    given |= {"labels": args.labels.absolute() if args.labels else None}
+    if name in architectures.PRESETS:
+        given |= {"preset": name}
+    elif not verdict.fused:
+        given |= {"architecture": shape.absolute()}
     made = plan.resolved({key: value for key, value in given.items() if value is not None}, name="model")
     recipe = recipefile.Recipe(made, "", recipefile.versions())
     telling.write(args.out / "recipe.toml", recipefile.text(recipe, args.out.absolute()))

@@ -43,7 +43,7 @@ def decide(
     """
     key, why = _labelled(told, costs) if cases else _injected(told, lift)
     window = key[1]
-    why = [*why, *_seen(window, known), _priced(costs[key], known)]
+    why = [*why, *_seen(window, known), priced(key, costs[key])]
     return Decision(
         window, key[0], tuple(why), tuple(_doubts(key, told, known, sizes, cases)), tuple(_more(key, told, dear))
     )
@@ -59,8 +59,8 @@ def _labelled(told: Mapping[Key, Standing], costs: Mapping[Key, Cost]) -> tuple[
     good = [one for one in last if one.behind <= min(one.behind_stderr, best.stderr) or one is best]
     chosen = min(good, key=lambda one: (costs[one.key].latency_ms, one.key[1]))
     why = [
-        f"On your labelled events the best is {name(best.key)}: VUS-PR {best.quality:.3f} (standard error "
-        f"{best.stderr:.3f})."
+        f"Of the detectors that are quick to fit, {name(best.key)} is best on your labelled events: VUS-PR "
+        f"{best.quality:.3f} (standard error {best.stderr:.3f})."
     ]
     if chosen is best:
         why.append("Nothing cheaper comes within one standard error of it.")
@@ -109,9 +109,11 @@ def _seen(window: int, known: Characteristics) -> list[str]:
     return [f"The usual period is {known.period:.0f} rows: such a window sees {says}."]
 
 
-def _priced(cost: Cost, known: Characteristics) -> str:
+def priced(key: Key, cost: Cost) -> str:
+    """Return what scores of a candidate cost, in a sentence."""
     first = "" if cost.first_score_s is None else f", the first score comes after {duration(cost.first_score_s)}"
-    return f"A score takes {cost.latency_ms:.3g} ms on {cost.provider}; a ring {cost.ring_bytes:,} bytes{first}."
+    held = f"a ring {cost.ring_bytes:,} bytes{first}"
+    return f"A score of {name(key)} takes {cost.latency_ms:.3g} ms on {cost.provider}; {held}."
 
 
 def _doubts(key: Key, told: Mapping[Key, Standing], known: Characteristics, sizes: list[Size], cases: int) -> list[str]:

@@ -1,36 +1,45 @@
 """Detectors that are quick to fit, so that many windows can be tried: from normal rows to a function that scores.
 
 `knn` and `whitening` score as their model files do (training.baselines), without the file; `several` is knn at the
-window, a half and a quarter of it, fused; `lean` is the network that `anomalyd-train fit` makes on the lean trunk of
-that window, with fewer examples and epochs.
+window, a half and a quarter of it, fused; the others are fitted as model files (models): `fused` as `anomalyd-train`
+fits it by itself, `lean` on the lean trunk of that window.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from daemon.core.records import F32, F64
 from training.baselines import graph, knn, memory, whitening
 from training.baselines.graph import Normal
-from training.history.data import History
-from training.study import candidates
+from training.network.layers import Preset
+from training.study import candidates, models
 
 CLOSED = ("knn", "whitening")
-NETWORKS = ("lean",)
+LEAN = "lean"
+MODELS = (models.FUSED, LEAN)  # seconds a fit, where the closed forms take some hundredths
 SEVERAL = "several"
-KNOWN = (*CLOSED, SEVERAL, *NETWORKS)
+KNOWN = (*CLOSED, SEVERAL, *MODELS)
 PARTS = (1, 2, 4)  # of a window, that `several` looks at
 MOST_DIMENSIONS = 1600  # of a covariance: beyond it a study would wait for it
 MOST_VALUES = 16_384  # of a window, rows x channels, to be held against 500 others: the same
-EXAMPLES, EPOCHS = 8_000, 8  # of a network, half of what `fit` takes or less
+HELD_BACK = 0.25  # of the fitting rows, the newest: they calibrate closed forms, as in every recipe
+NOISE_FLOOR = 0.1  # of a distance in standard deviations: differences below it are none
 CHUNK = 2048  # windows scored at once
 
 Score = Callable[[F32], F64]  # rows (n, C) -> scores of the n - W + 1 windows in them
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A detector, and scores of rows that it was not fitted on: what its alarms are calibrated by."""
+
+    score: Score
+    segments: Sequence[Sequence[float]]
+    noise_floor: float
 
 
 def able(name: str, window: int, channels: int) -> str:
@@ -39,21 +48,38 @@ def able(name: str, window: int, channels: int) -> str:
         size = whitening.last_rows(window, channels) * channels
         if size > MOST_DIMENSIONS:
             return f"a covariance of {size:,} dimensions; a study takes {MOST_DIMENSIONS:,} at most"
-    elif name not in NETWORKS and window * channels > MOST_VALUES:
+    elif name not in MODELS and window * channels > MOST_VALUES:
         return f"{window * channels:,} values in a window; a study takes {MOST_VALUES:,} at most"
     return ""
 
 
-def fit(name: str, rows: F32, window: int, seed: int) -> Score:
-    """Return a detector fitted on these normal rows, (n, C), n >= 2 windows."""
-    if name in NETWORKS:
-        return _network(rows, window, seed)
+def fit(name: str, rows: F32, window: int, seed: int, trunk: Preset | None = None) -> Score:
+    """Return a detector fitted on these normal rows, (n, C), n >= 2 windows. trunk: a network's, or its own."""
+    if trunk is not None or name in MODELS:
+        return _model(name, rows, window, seed, trunk).score
     if name == SEVERAL:
         return _several(rows, window, seed)
     mean = rows.astype(np.float64).mean(axis=0)
     sd = np.maximum(rows.astype(np.float64).std(axis=0), 1e-3 * (np.abs(mean) + 1))
     normal = Normal((rows,), (), mean.astype(np.float32), sd.astype(np.float32))
     return _nearest(normal, window, seed) if name == "knn" else _white(normal, window)
+
+
+def calibrated(name: str, rows: F32, window: int, seed: int, trunk: Preset | None = None) -> Fitted:
+    """Return a detector fitted on normal rows, (n, C), some of which it holds back: a model as it sees fit."""
+    if trunk is not None or name in MODELS:
+        return _model(name, rows, window, seed, trunk)
+    cut = len(rows) - int(len(rows) * HELD_BACK)
+    score = fit(name, rows[:cut], window, seed)
+    held = score(rows[cut - window + 1 :]) if cut >= window else score(rows)
+    return Fitted(score, [held.tolist()], NOISE_FLOOR)
+
+
+def _model(name: str, rows: F32, window: int, seed: int, trunk: Preset | None) -> Fitted:
+    if trunk is None and name == LEAN:
+        trunk = candidates.trunk(window)
+    made = models.fit(rows, window, seed, trunk)
+    return Fitted(_chunked(made.some, window), made.segments, made.noise_floor)
 
 
 def _nearest(normal: Normal, window: int, seed: int) -> Score:
@@ -100,31 +126,6 @@ def _several(rows: F32, window: int, seed: int) -> Score:
         return np.asarray(np.mean(told, axis=0))
 
     return fused
-
-
-def _network(rows: F32, window: int, seed: int) -> Score:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from daemon.core.model import Model
-    from training import recipe
-
-    columns = tuple(f"c{k}" for k in range(rows.shape[1]))
-    one = History(
-        "fold", columns, np.arange(len(rows), dtype=np.float64), rows, np.zeros(len(rows), bool), 1, len(rows)
-    )
-    with tempfile.TemporaryDirectory(prefix="anomalyd-") as folder:
-        file, shape = Path(folder) / "lean.onnx", Path(folder) / "lean.toml"
-        shape.write_text(candidates.toml(candidates.trunk(window)), encoding="utf-8")
-        settings = recipe.Settings(
-            head="faults", architecture=shape, window=window, seed=seed, epochs=EPOCHS, windows=EXAMPLES
-        )
-        recipe.history(settings, [one], file, lambda line: None)
-        model = Model(file, threads=1)
-
-    def some(x: F32) -> F64:
-        parts = [model.run(x[n : n + model.largest_batch]).score for n in range(0, len(x), model.largest_batch)]
-        return np.concatenate(parts).astype(np.float64)
-
-    return _chunked(some, window)
 
 
 def _chunked(some: Callable[[F32], F64], window: int) -> Score:

@@ -13,7 +13,7 @@ from daemon.core.model import Gpu
 from daemon.errors import ConfigError
 from training import registry
 from training.history.data import History
-from training.study import candidates, cost, decide, detectors, sketch
+from training.study import candidates, cost, decide, detectors, models, sketch
 from training.study.candidates import Size
 from training.study.characteristics import Characteristics
 from training.study.cost import Cost
@@ -52,19 +52,15 @@ def prices(
                 dear[key] = why
                 continue
             price = _price(budget, detector, longest, size.window, known.interval_s)
-            over = []
-            if price.latency_ms > budget.ms:
-                over.append(f"{price.latency_ms:.3g} ms a window, over {budget.ms:g}")
-            if price.memory_mb(budget.sensors) > budget.mb:
-                over.append(f"{price.memory_mb(budget.sensors):.3g} MB, over {budget.mb:g}")
+            why = over(budget, price)
             share = max(price.latency_ms / budget.ms, price.memory_mb(budget.sensors) / budget.mb)
             if share < best[0]:
                 best = (
                     share,
                     f"{decide.name(key)}: {price.latency_ms:.3g} ms, {price.memory_mb(budget.sensors):.3g} MB",
                 )
-            if over:
-                dear[key] = "; ".join(over)
+            if why:
+                dear[key] = why
             else:
                 costs[key] = price
     if not costs:
@@ -72,6 +68,23 @@ def prices(
         remedy = f"what the nearest candidate needs ({best[1]})" if best[1] else "; ".join(sorted(set(dear.values())))
         raise ConfigError.one("--budget-ms, --budget-mb", got, remedy)
     return costs, dear
+
+
+def over(budget: Budget, price: Cost) -> str:
+    """Return what of a cost is over the budget, or ""."""
+    found = []
+    if price.latency_ms > budget.ms:
+        found.append(f"{price.latency_ms:.3g} ms a window, over {budget.ms:g}")
+    if price.memory_mb(budget.sensors) > budget.mb:
+        found.append(f"{price.memory_mb(budget.sensors):.3g} MB, over {budget.mb:g}")
+    return "; ".join(found)
+
+
+def fitted(order: tuple[Budget, History, int, float]) -> Cost:
+    """Return what the fused head of a window costs: (budget, series, window, interval); for a process of a crew."""
+    budget, longest, window, interval_s = order
+    models.quiet()
+    return _price(budget, models.FUSED, longest, window, interval_s)
 
 
 def _price(budget: Budget, detector: str, longest: History, window: int, interval_s: float) -> Cost:
@@ -82,13 +95,13 @@ def _price(budget: Budget, detector: str, longest: History, window: int, interva
     with tempfile.TemporaryDirectory(prefix="anomalyd-") as folder:
         file = Path(folder) / f"{detector}.onnx"
         channels = len(longest.columns)
-        if detector in detectors.NETWORKS:
+        if detector == detectors.LEAN:
             trunk = candidates.trunk(window)
             sketch.write(file, trunk, window, channels)
         else:
-            fit = registry.recipe_named(detector).fit
+            fit = registry.recipe_named(registry.DEFAULT if detector == models.FUSED else detector).fit
             assert fit is not None
-            fit([_newest(longest, max(MOST_ROWS, 4 * window))], window, 1, file)
+            fit([newest(longest, max(MOST_ROWS, 4 * window))], window, 1, file)
         try:
             return cost.measure(file, interval_s, budget.batch, gpu)
         except ConfigError as error:
@@ -96,7 +109,8 @@ def _price(budget: Budget, detector: str, longest: History, window: int, interva
             raise ConfigError.one("--provider", got, "cpu, or a GPU that ONNX Runtime can use") from None
 
 
-def _newest(one: History, rows: int) -> History:
+def newest(one: History, rows: int) -> History:
+    """Return a series of the newest of another's fitting rows."""
     end = len(one.fit_rows())
     part = slice(max(0, end - rows), end)
     return History(

@@ -6,7 +6,7 @@ spread of the paired differences leaves open whether it is as good.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,13 @@ def going_on(told: Mapping[Key, Standing], apart: bool) -> list[Key]:
         rest = sorted((one for one in open_still if one is not leader), key=lambda one: _rank(one, apart))
         kept += [leader.key, *(one.key for one in rest[: most - 1])]
     return kept
+
+
+def better_half(told: Mapping[Key, Standing], always: Collection[Key]) -> list[Key]:
+    """Return the better half of candidates of all kinds, two at least, and those that are to be known to the end."""
+    ranked = sorted(told.values(), key=lambda one: one.behind)
+    kept = {one.key for one in ranked[: max(2, (len(ranked) + 1) // 2)]}
+    return [key for key in told if key in kept or key in always]
 
 
 def _rank(one: Standing, apart: bool) -> float:

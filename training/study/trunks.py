@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,9 +13,12 @@ from daemon.core.model import Gpu
 from training.network import architectures
 from training.network.layers import Layer, Preset, field
 from training.study import candidates, cost, sketch
+from training.study.characteristics import Characteristics
 from training.study.cost import Cost
+from training.study.race import Key
 
 MOST_MACS = 200_000_000  # of one window: more is not worth timing beside the others
+FOR_THIS = "for this window"
 LEAST_FIELD, MOST_FIELD = 16, 256  # rows, of networks that are compared at an equal receptive field
 
 
@@ -32,6 +36,11 @@ class Trunk:
     sees: int
     cost: Cost
 
+    @property
+    def key(self) -> Key:
+        """Return what it is called in a race."""
+        return self.preset.name, self.preset.window
+
     def told(self, period: float | None) -> dict[str, Any]:
         """Return it as what JSON can hold."""
         return {
@@ -42,27 +51,31 @@ class Trunk:
         }  # fmt: skip
 
 
-def beside(window: int, channels: int, period: float | None, interval_s: float, batch: int, gpu: Gpu) -> list[Trunk]:
-    """Return networks for this window, and networks of one receptive field built in four ways.
+def beside(window: int, near: Sequence[int], limit: int, known: Characteristics, batch: int, gpu: Gpu) -> list[Trunk]:
+    """Return networks for this window, lean ones for those near it, and networks of one receptive field, built in ways.
 
-    The field is one period, where there is one of a fair length, else half of the window.
+    The field is one period, where there is one of a fair length, else half of the window. limit: the largest input that
+    the fitting rows allow.
     """
-    found = []
-    for one in (candidates.trunk(window), *architectures.PRESETS.values()):
-        fitted = Preset(one.name, window, one.channels, one.layers)
-        if field(one) <= window and _macs(fitted, channels) <= MOST_MACS:
-            found.append(_measured("for this window", fitted, channels, interval_s, batch, gpu))
+    channels, period = len(known.sensors), known.period
+    found = [(FOR_THIS, Preset(one.name, window, one.channels, one.layers)) for one in _whole(window)]
+    found = [(group, one) for group, one in found if field(one) <= window and _macs(one, channels) <= MOST_MACS]
+    found += [("lean, smaller and larger", candidates.trunk(size)) for size in near]
     rows = (
         round(period) if period is not None and LEAST_FIELD <= period <= MOST_FIELD else max(LEAST_FIELD, window // 2)
     )
     rows = min(rows, MOST_FIELD)
-    others = [(f"to see {rows} rows", one) for one in candidates.reaching(rows)]
-    others += [("kernel against input", one) for one in _pair(rows)]
-    return found + [_measured(group, one, channels, interval_s, batch, gpu) for group, one in others]
+    found += [(f"to see {rows} rows", one) for one in candidates.reaching(rows)]
+    found += [("kernel against input", one) for one in _pair(rows, 4 if 4 * rows <= limit else 2)]
+    return [_measured(group, one, channels, known.interval_s, batch, gpu) for group, one in found]
 
 
-def _pair(rows: int) -> tuple[Preset, Preset]:
-    """Return a large kernel on an input of `rows`, and a small, dilated one of the same field on four times as many."""
+def _whole(window: int) -> list[Preset]:
+    return [candidates.trunk(window), *architectures.PRESETS.values()]
+
+
+def _pair(rows: int, times: int) -> tuple[Preset, Preset]:
+    """Return a large kernel on an input of `rows`, and a small, dilated one of the same field on `times` as many."""
     large = candidates.reaching(rows)[0]
     layers: list[Layer] = []
     step = 1
@@ -76,10 +89,7 @@ def _pair(rows: int) -> tuple[Preset, Preset]:
     if rest > 0:
         layers.append(Layer("conv", 32, 2, 1, rest))
     ends = (Layer("global-max"), Layer("dense", 64))
-    return (
-        Preset("large kernel, input = field", rows, 1, large.layers),
-        Preset("small kernels, input 4 x field", 4 * rows, 1, (*layers, *ends)),
-    )
+    return large, Preset(f"small kernels, {times} x the input", times * rows, 1, (*layers, *ends))
 
 
 def _measured(group: str, one: Preset, channels: int, interval_s: float, batch: int, gpu: Gpu) -> Trunk:

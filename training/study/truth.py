@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from training.history import data
 from training.history.data import History
 from training.judge import split
 from training.judge.crew import Crew, Failed
-from training.study import candidates, detectors, labelled, quality, race, selectors
+from training.study import candidates, detectors, labelled, models, quality, race, selectors
 from training.study.labelled import Case
 from training.study.race import Key
-from training.study.study import MOST_ROWS, RUNGS
+from training.study.study import MOST_FIT_ROWS, MOST_ROWS, RUNGS
 
 SEEDS = {"lean": 3}  # fits of a detector with chance in it; the others are fitted once
+FUSED_SIZES = (32, 64, 128, 256)  # of a head that looks at its window, a half and a quarter of it
+STRETCH = 60_000  # rows that a model is judged on, at most: the first ones behind its fitting rows
 DOZEN = {"nab": 6, "skab": 4, "cwru": 2}  # series that networks are fitted on, spread evenly over each pack
 
 
@@ -50,7 +52,8 @@ class One:
     def sizes(self, detector: str) -> list[int]:
         """Return the sizes of the ladder that this detector can have here."""
         channels = self.case.values.shape[1]
-        fitting = [w for w in candidates.LADDER if len(self.case.fit) >= candidates.LEAST_WINDOWS * w]
+        ladder = FUSED_SIZES if detector == models.FUSED else candidates.LADDER
+        fitting = [w for w in ladder if len(self.case.fit) >= candidates.LEAST_WINDOWS * w]
         return [window for window in fitting if not detectors.able(detector, window, channels)]
 
 
@@ -91,11 +94,11 @@ def _case(pack: Sequence[History], one: History) -> Case | None:
 
 
 def jobs(every: Sequence[One], names: Sequence[str]) -> list[Job]:
-    """Return all lines that a whole benchmark has; networks are fitted on a fixed dozen alone."""
+    """Return all lines that a whole benchmark has; the network is fitted on a fixed dozen alone."""
     wanted = [Job("choice", one) for one in every if one.sizes("knn")]
     dozen = _dozen(every)
     for name in names:
-        for one in dozen if name in detectors.NETWORKS else every:
+        for one in dozen if name == detectors.LEAN else every:
             wanted += [
                 Job("truth", one, name, window, seed + 1)
                 for window in one.sizes(name) for seed in range(SEEDS.get(name, 1))
@@ -151,7 +154,11 @@ def work(job: Job) -> dict[str, Any]:
     if job.kind == "choice":
         return choices(job.one)
     began = time.process_time()
-    found = labelled.judge(job.detector, job.window, job.one.case, job.seed)
+    case = job.one.case
+    if job.detector in detectors.MODELS:
+        stop = case.start + STRETCH
+        case = replace(case, fit=case.fit[-MOST_FIT_ROWS:], values=case.values[:stop], anomaly=case.anomaly[:stop])
+    found = labelled.judge(job.detector, job.window, case, job.seed)
     return {"vus_pr": round(found.vus_pr, 5), "f1": found.f1, "cpu_s": round(time.process_time() - began, 3)}
 
 
