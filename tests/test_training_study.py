@@ -32,6 +32,7 @@ from training.study import (
     trials,
     verdict,
     versus,
+    ways,
 )
 from training.study.cost import Cost
 from training.study.labelled import Case
@@ -375,14 +376,19 @@ def test_a_torn_last_line_is_judged_again_and_other_data_are_refused(tmp_path):
 
 
 def test_a_fixed_size_that_does_not_fit_is_the_largest_that_does():
-    assert versus.at_most([16, 32, 64], 256) == 64
-    assert versus.at_most([32, 64], 16) == 32
-    assert versus.nearest([16, 32, 64], 24) in (16, 32)
-    assert versus.nearest([16, 32, 64], None) == 64
+    assert ways.at_most([16, 32, 64], 256) == 64
+    assert ways.at_most([32, 64], 16) == 32
+    assert ways.nearest([16, 32, 64], 24) in (16, 32)
+    assert ways.nearest([16, 32, 64], None) == 64
 
 
 def test_the_bootstrap_interval_holds_the_gain():
-    reached = {"study": np.full(40, 0.5), "fixed 64": np.linspace(0.3, 0.6, 40)}
+    spent = np.ones(40)
+    reached = {"study": np.full(40, 0.5), "fixed 64": np.linspace(0.3, 0.6, 40), "oracle": np.full(40, 0.6)}
+    reached = {
+        way: np.stack([values, spent * (4 if way == "oracle" else 1)], axis=1) for way, values in reached.items()
+    }
     way = next(one for one in versus.ways(reached) if one.name == "fixed 64")
     assert way.gain == pytest.approx(0.05)
     assert way.low < way.gain < way.high
+    assert way.share == 0.25

@@ -49,12 +49,17 @@ class One:
         """Return whether constants may have been chosen on it: every second one."""
         return self.place % 2 == 0
 
+    @property
+    def channels(self) -> int:
+        """Return how many sensors it has."""
+        return int(self.case.values.shape[1])
+
     def sizes(self, detector: str) -> list[int]:
         """Return the sizes of the ladder that this detector can have here."""
-        channels = self.case.values.shape[1]
-        ladder = FUSED_SIZES if detector == models.FUSED else candidates.LADDER
-        fitting = [w for w in ladder if len(self.case.fit) >= candidates.LEAST_WINDOWS * w]
-        return [window for window in fitting if not detectors.able(detector, window, channels)]
+        fitting = [w for w in candidates.LADDER if len(self.case.fit) >= candidates.LEAST_WINDOWS * w]
+        if detector == models.FUSED:
+            return [window for window in fitting if window in FUSED_SIZES] or fitting[:1]
+        return [window for window in fitting if not detectors.able(detector, window, self.channels)]
 
 
 @dataclass(frozen=True, slots=True)

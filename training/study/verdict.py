@@ -59,9 +59,9 @@ def verdict(
 def _by_rule(found: Final | None, default: Key, decision: Decision) -> tuple[Key, list[str]]:
     if found is None or default in found.entrants:
         return default, [
-            f"The head `{models.FUSED}` looks at its window, a half and a quarter of it, so one size hardly counts against "
-            "another. On the labelled recordings that we have, no way to choose a size without labels was better than "
-            f"its own: {plan.SINGLE} rows for one sensor, {plan.JOINT} for several, fewer where rows are few."
+            f"The head `{models.FUSED}` looks at its window, a half and a quarter of it, so one size hardly counts "
+            "against another. On the labelled recordings that we have, no way to choose a size without labels was "
+            f"better than its own: {plan.SINGLE} rows for one sensor, {plan.JOINT} for several, fewer for short data."
         ]
     inside = [key for key in found.entrants if key[0] == models.FUSED]
     if inside:
