@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -137,7 +139,7 @@ def test_scores_and_states_are_those_of_the_slow_twin(
         at = np.array([slot], np.int32)
         np.testing.assert_allclose(
             fast._levels._learnt[:, slot],
-            [twin.m, twin.S, twin.n, twin.zn, twin.zs, twin.es, twin.ec],
+            [twin.m, twin.S, twin.n, twin.zn, twin.zs, twin.es, twin.zb],
             rtol=1e-5,
             atol=1e-9,
         )
@@ -272,12 +274,20 @@ def test_the_threshold_is_the_raw_score_that_alarms():
     assert after(1.001) == [RAISED]
 
 
-def test_a_long_alarm_latches_after_a_window_and_is_the_new_normal_after_four():
+def test_a_long_alarm_latches_after_a_window_and_is_the_new_normal_after_two():
     calibration = fresh(window=8)
     feed(calibration, np.exp(0.2 * np.random.default_rng(0).standard_normal(400)))
     changes = feed(calibration, np.full(60, 1e4)).change
-    assert np.flatnonzero(changes).tolist() == [0, 8, 32]
-    assert changes[[0, 8, 32]].tolist() == [RAISED, LATCHED_NOW, REGIME_CHANGED]
+    assert np.flatnonzero(changes).tolist() == [0, 8, 16]
+    assert changes[[0, 8, 16]].tolist() == [RAISED, LATCHED_NOW, REGIME_CHANGED]
+
+
+def test_an_alarm_ends_when_the_score_has_come_back_most_of_the_way():
+    calibration = fresh(window=8)
+    feed(calibration, np.exp(0.2 * np.random.default_rng(0).standard_normal(400)))
+    threshold = calibration.threshold(np.zeros(1, np.int32))[0]
+    verdicts = feed(calibration, threshold * np.array([1.1, 0.99, 0.9, 0.6]))
+    assert verdicts.change.tolist() == [RAISED, NO_CHANGE, NO_CHANGE, CLEARED]
 
 
 def test_an_alarm_ends_when_the_score_is_back_to_normal():
@@ -332,19 +342,71 @@ def test_a_reset_sensor_is_a_newcomer():
     np.testing.assert_array_equal(got.change, expected.change)
 
 
-def test_the_declared_budget_is_met_on_scores_of_overlapping_windows():
-    budget, sensors, window = 1e-3, 200, 16
-    calibration = fresh(sensors, window=window, budget_per_point=budget)
+def achieved(scores: np.ndarray, budget: float, segments: Sequence[Sequence[float]] = ()) -> float:
+    """Return onsets per point over the budget, after 2,000 points; scores: (n, sensors), window 16."""
+    sensors = scores.shape[1]
+    calibration = fresh(sensors, window=16, budget_per_point=budget, segments=segments)
     every = np.arange(sensors, dtype=np.int32)
-    squares = np.random.default_rng(0).standard_normal((5000 + window, sensors)) ** 2
-    sums = squares.cumsum(axis=0)
-    scores = (sums[window:] - sums[:-window]).astype(np.float32) / window
     onsets = []
-    for row in scores:
+    for row in scores.astype(np.float32):
         calibration.update(every, row)
         onsets.append(calibration.onsets_total)
-    achieved = (onsets[-1] - onsets[1999]) / (3000 * sensors)
-    assert 0.4 * budget < achieved < budget
+    return (onsets[-1] - onsets[1999]) / ((len(scores) - 2000) * sensors) / budget
+
+
+def test_the_declared_budget_is_met_on_scores_of_overlapping_windows():
+    squares = np.random.default_rng(0).standard_normal((5016, 200)) ** 2
+    sums = squares.cumsum(axis=0)
+    assert 0.5 < achieved((sums[16:] - sums[:-16]) / 16, 1e-3) < 1
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["calibration scores", "cold start"])
+@pytest.mark.parametrize("kind", ["Pareto 3", "Student t3", "log-normal"])
+def test_the_declared_budget_is_met_on_independent_heavy_tails(kind: str, warm: bool):
+    def draw(seed: int, n: int, sensors: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        if kind == "Pareto 3":
+            return 1 + rng.pareto(3, (n, sensors))
+        if kind == "Student t3":
+            return np.abs(rng.standard_t(3, (n, sensors)))
+        return np.exp(0.5 * rng.standard_normal((n, sensors)))
+
+    segments = [draw(1, 1024, 1)[:, 0].tolist()] if warm else []
+    assert 0.5 < achieved(draw(0, 8000, 200), 1e-3, segments) < 1.1
+
+
+def test_calibration_scores_with_bursts_do_not_hide_faults():
+    """Held-back rows may be stranger to a model than any later ones: then one block in ten is far out."""
+    rng = np.random.default_rng(0)
+    segment = np.exp(0.1 * rng.standard_normal(8 * 100))
+    segment[::80] = 12.0
+    calibration = fresh(segments=[segment.tolist()])
+    feed(calibration, np.exp(0.1 * rng.standard_normal(200)))
+    assert feed(calibration, np.array([12.0])).change.tolist() == [RAISED]
+
+
+def test_the_size_of_an_anomaly_teaches_nothing():
+    normal = np.exp(0.2 * np.random.default_rng(0).standard_normal(800))
+    thresholds = []
+    for size in (1e3, 1e8):
+        calibration = fresh()
+        feed(calibration, normal)
+        feed(calibration, np.r_[np.full(3, size), normal[:45]])
+        thresholds.append(calibration.threshold(np.zeros(1, np.int32))[0])
+    assert thresholds[0] == pytest.approx(thresholds[1])
+
+
+def test_alarms_beyond_the_budget_raise_the_threshold_within_bounds():
+    """Events in a tenth of all blocks: heard less, but never silent."""
+    normal = np.exp(0.2 * np.random.default_rng(0).standard_normal(8 * 400))
+    calm, busy = fresh(), fresh()
+    feed(calm, normal)
+    events = normal.copy()
+    events[100::80] = 30.0
+    changes = feed(busy, events).change
+    at = np.zeros(1, np.int32)
+    assert calm.threshold(at) < busy.threshold(at) < 30.0
+    assert np.count_nonzero(changes == RAISED) == len(events[100::80])
 
 
 def test_a_sensor_costs_at_most_128_bytes():

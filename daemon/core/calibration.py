@@ -31,7 +31,7 @@ from daemon.core.records import (
 )
 
 MAX_P = 0.3  # chance that a normal block starts an alarm: beyond this there is no tail to speak of
-REBASE_WINDOWS = 4  # abnormal for so many windows is the new normal
+REBASE_WINDOWS = 2  # abnormal for so many windows is the new normal
 FLOOR_SHARE, FLOOR_MIN = 0.1, 1e-6  # scores well below the usual ones are noise
 _LARGEST = np.finfo(np.float32).max
 _INFINITY_BITS = np.uint32(0x7F800000)

@@ -22,10 +22,14 @@ MEMORY_BLOCKS = 50.0  # level and spread forget with 1 - 1/50 per block
 TAIL_MEMORY_BLOCKS = 2000.0  # the tail forgets with 1 - 1/2000
 SD_PRIOR, SD_PRIOR_WEIGHT, SD_MIN = 0.25, 1.0, 0.03  # sd0, n0: spread of log maxima before any block is seen
 CLIP_SD = 2.0  # one block moves the level as if it were at most this far away
-TAIL_START, TAIL_MASS, TAIL_MEAN = 1.2816, 0.1, 0.473  # U0, its mass, E0: mean excess of N(0, 1) over U0
-MASS_WEIGHT, MEAN_WEIGHT = 50.0, 20.0  # a0, b0: how many blocks the normal tail counts for
+TAIL_START, TAIL_MASS, TAIL_MEAN = 1.2816, 0.1, 0.5  # U0, its mass, E0: mean excess, a little above the .473 of N(0, 1)
+MASS_WEIGHT, MEAN_WEIGHT = 50.0, 4.0  # a0, b0: how many blocks this tail counts for
+EXCESS_MAX = 3.0  # one block moves the mean excess as if it were at most this far beyond U0
 TAIL_MIN_BLOCKS = 5.0  # no tail is learnt before the level stands on so many
-RELEASE_MASS = 0.2  # an alarm ends below the level that a fifth of normal blocks exceed
+RATE_WEIGHT_UP, RATE_WEIGHT_DOWN = 1.0, 2.0  # blocks beyond thr that the declared rate counts for: more, fewer seen
+RATE_MIN, RATE_MAX = 0.25, 1.5  # what the seen rate over the declared one is believed to be
+RELEASE_MASS, RELEASE_SHARE = 0.2, 0.6  # an alarm ends below what a fifth exceeds, or this share of the way to thr
+HIGHEST = 700.0  # log of what no raw score reaches, and float64 can still hold
 REBASE_WEIGHT = 3.0  # a new normal is known as well as after 3 blocks
 
 
@@ -72,17 +76,22 @@ class Levels:
         self.gain: F64 = np.zeros(capacity)
         self.release: F64 = np.zeros(capacity)
         self.blocks: I32 = np.zeros(capacity, np.int32)  # learnt from since reset
-        # m, S, n: level, sum of squares, weight; zn, zs, es, ec: blocks, exceeding ones, their excess, uncensored ones
+        # m, S, n: level, sum of squares, weight; zn, zs, es, zb: blocks, those beyond U0, their excess, beyond thr
         self._learnt: F64 = np.zeros((7, capacity))
         self._sigma: F64 = np.zeros(capacity)
         self._scale: F64 = np.zeros(capacity)  # sigma sqrt(1 + 1/n): spread of the next block around m
         self._censor: F64 = np.zeros(capacity)  # the threshold in units of scale
         self._known = list(known)
         self._template: F64 = np.zeros((7, 1))
+        self.p = p
         self.set_p(p)
 
     def set_p(self, p: float) -> None:
-        """Change p: sensors that have learnt nothing yet start again, the others keep what they learnt."""
+        """Change p: sensors that have learnt nothing yet start again, the others keep what they learnt.
+
+        How many blocks were beyond the old threshold is told as if they had been so at the new rate.
+        """
+        self._learnt[6] = np.minimum(self._learnt[6] * (p / self.p), self._learnt[4])
         self.p = p
         # log of t.isf(p, dof) / norm.isf(p) over 1 / dof: so smooth that 24 terms, and then a table, carry it to 1e-7
         span = [1 / (MEMORY_BLOCKS + 1), 1.0]
@@ -97,6 +106,8 @@ class Levels:
             for v in self._known:
                 one.learn(slot, np.full(1, v), np.ones(1, np.bool_))
             self._template = one._learnt
+            # held-back rows are the end of what a model learnt from: they tell the tail, not the rate
+            self._template[6] = np.minimum(p * self._template[3], self._template[4])
         used = self._learnt[2] > 0
         self._learnt[:, used & (self.blocks == 0)] = self._template
         at = np.flatnonzero(used)
@@ -119,8 +130,8 @@ class Levels:
         new = np.empty_like(learnt)
         tail = quiet & (n >= TAIL_MIN_BLOCKS)
         out = tail & (u > TAIL_START)
-        new[3], new[4], new[6] = tail, out, out & (u < censor)
-        new[5] = np.where(out, np.minimum(u, np.maximum(censor, TAIL_START)) - TAIL_START, 0.0)
+        new[3], new[4], new[6] = tail, out, out & (u >= censor)
+        new[5] = np.where(out, np.minimum(np.minimum(u, censor) - TAIL_START, EXCESS_MAX), 0.0)
         new[3:] += learnt[3:] * np.where(tail, 1 - 1 / TAIL_MEMORY_BLOCKS, 1.0)
         lam = 1 - 1 / MEMORY_BLOCKS
         reach = np.where(n >= 2, CLIP_SD * sigma, np.inf)
@@ -143,15 +154,21 @@ class Levels:
     def _store(self, at: Slots, learnt: F64) -> None:
         """Keep what was learnt and compute the thresholds; n is 0 or at least 1, and where it is 0 there is none."""
         self._learnt[:, at] = learnt
-        m, ss, n, zn, zs, es, ec = learnt
+        m, ss, n, zn, zs, es, zb = learnt
         inverse = 1 / np.maximum(n, 1.0)  # also 1 / dof: dof = n - 1 + n0, and n0 is 1
         sigma = np.sqrt(np.maximum((ss + SD_PRIOR_WEIGHT * SD_PRIOR**2) * inverse, SD_MIN**2))
         scale = sigma * np.sqrt(1 + inverse)
         mass = (TAIL_MASS * MASS_WEIGHT + zs) / (MASS_WEIGHT + zn)
-        mean = (MEAN_WEIGHT * TAIL_MEAN + es) / (MEAN_WEIGHT + ec)
-        x = TAIL_START + mean * np.log(np.maximum(mass / self.p, 1.0))
+        # of the blocks beyond the threshold, as many as declared are the tail's: censored; more are anomalies
+        declared = self.p * zn
+        mean = (MEAN_WEIGHT * TAIL_MEAN + es) / (MEAN_WEIGHT + zs - np.minimum(zb, declared))
+        weight = np.where(zb > declared, RATE_WEIGHT_UP, RATE_WEIGHT_DOWN)
+        rate = np.minimum(np.maximum((weight + zb) / (weight + declared), RATE_MIN), RATE_MAX)
+        rate *= np.maximum(rate, 1.0)  # too many weigh more than too few
+        x = TAIL_START + mean * np.log(np.maximum(mass * rate / self.p, 1.0))
         censor = x * np.exp(np.interp(inverse, self._table_at, self._table))
         self._sigma[at], self._scale[at], self._censor[at] = sigma, scale, censor
         nothing = np.where(n < 1, np.nan, m)
         self.gain[at] = np.exp(-nothing - scale * censor)
-        self.release[at] = np.exp(nothing + scale * np.minimum(self._z_release, x))
+        off = nothing + scale * np.maximum(self._z_release, RELEASE_SHARE * censor)
+        self.release[at] = np.exp(np.minimum(off, HIGHEST))

@@ -112,7 +112,7 @@ STREAMS: dict[str, Stream] = {
 }
 
 
-#: What scores of overlapping windows look like; the others are known weaknesses, see docs/calibration.md.
+#: What scores of overlapping windows look like.
 OVERLAPPING = ("AR(1) .9", "AR(1) .99", "moving maximum", "moving mean square", "slow drift", "steps", "daily")
 
 
@@ -208,8 +208,10 @@ def main() -> None:
         scores, segment = draw(stream, n)
         for budget in BUDGETS:
             total, young, old = false_alarms(scores, segment, budget, options.hop)
+            most = 1.1 + 2 / np.sqrt((n - SETTLED) * SENSORS * budget)  # two standard deviations of a Poisson count
             print(
-                f"budget {name} {budget:.0e} hop={options.hop} n={n * SENSORS:.0e}: achieved/declared {total:.2f} "
+                f"budget {name} {budget:.0e} hop={options.hop} n={n * SENSORS:.0e}: achieved/declared {total:.2f}, "
+                f"{'OVER' if total > most else 'within'} {most:.2f} "
                 f"(points {SETTLED}-{YOUNG} of a sensor {young:.2f}, later {old:.2f})",
                 flush=True,
             )

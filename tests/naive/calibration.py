@@ -13,7 +13,8 @@ NORMAL, ALARM, LATCHED = 0, 1, 2
 NO_CHANGE, RAISED, CLEARED, LATCHED_NOW, REGIME_CHANGED = 0, 1, 2, 3, 4
 LAM, LAM_T = 1 - 1 / 50, 1 - 1 / 2000
 SD0, N0, SD_MIN, CLIP, N_RE = 0.25, 1.0, 0.03, 2.0, 3.0
-A0, B0, U0, E0 = 50.0, 20.0, 1.2816, 0.473
+A0, B0, U0, E0, EXCESS_MAX = 50.0, 4.0, 1.2816, 0.5, 3.0
+K_UP, K_DOWN, RATE_MIN, RATE_MAX = 1.0, 2.0, 0.25, 1.5
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -35,7 +36,7 @@ class Tracker:
     ) -> None:
         self.window, self.hop = window, hop
         self.L = max(1, math.floor(window / hop))
-        self.t_latch, self.t_re = self.L, max(1, math.floor(4 * window / hop))
+        self.t_latch, self.t_re = self.L, max(1, math.floor(2 * window / hop))
         self.segments, self.segments_hop = segments, segments_hop
         everything = [max(score, 0.0) for segment in segments for score in segment]
         q99 = float(np.quantile(everything, 0.99)) if everything else 0.0
@@ -44,7 +45,10 @@ class Tracker:
         self.reset()
 
     def set_budget(self, budget_per_point: float, started: bool = True) -> None:
-        self.p = min(budget_per_point * self.L * self.hop, 0.3)
+        p = min(budget_per_point * self.L * self.hop, 0.3)
+        if started:
+            self.zb = min(self.zb * p / self.p, self.zs)
+        self.p = p
         if started and self.blocks == 0 and self.n > 0:
             self.warm_start()
         elif started:
@@ -58,7 +62,7 @@ class Tracker:
 
     def warm_start(self) -> None:
         bm, hitp = self.bm, self.hitp
-        self.m = self.S = self.n = self.zn = self.zs = self.es = self.ec = 0.0
+        self.m = self.S = self.n = self.zn = self.zs = self.es = self.zb = 0.0
         self.hitp = False
         self.refresh()
         stride = max(1, self.hop // self.segments_hop)
@@ -69,6 +73,8 @@ class Tracker:
                 self.bm = math.log(max(scores[:per_block]) + self.c)
                 self.learn()
                 scores = scores[per_block:]
+        self.zb = min(self.p * self.zn, self.zs)
+        self.refresh()
         self.bm, self.hitp = bm, hitp
 
     def restart(self) -> None:
@@ -84,12 +90,17 @@ class Tracker:
         self.sigma = max(math.sqrt((self.S + N0 * SD0**2) / dof), SD_MIN)
         sc = self.sigma * math.sqrt(1 + 1 / self.n)
         zeta = (0.1 * A0 + self.zs) / (A0 + self.zn)
-        e = (B0 * E0 + self.es) / (B0 + self.ec)
-        xt = U0 + e * math.log(max(zeta / self.p, 1))
+        declared = self.p * self.zn
+        e = (B0 * E0 + self.es) / (B0 + self.zs - min(self.zb, declared))
+        if self.zb > declared:
+            rate = min((K_UP + self.zb) / (K_UP + declared), RATE_MAX) ** 2
+        else:
+            rate = max((K_DOWN + self.zb) / (K_DOWN + declared), RATE_MIN)
+        xt = U0 + e * math.log(max(zeta * rate / self.p, 1))
         f = quantile_ratio(self.p, dof)
         self.thr = self.m + sc * xt * f
-        self.off = self.m + sc * min(float(stats.norm.isf(0.2)), xt)
         self.cens = xt * f
+        self.off = self.m + sc * max(float(stats.norm.isf(0.2)), 0.6 * self.cens)
 
     def update(self, raw: float) -> tuple[float, int, int]:
         """Return (score, state, change)."""
@@ -130,13 +141,13 @@ class Tracker:
     def learn(self) -> None:
         if self.n >= 5 and not self.hitp:
             u = (self.bm - self.m) / (self.sigma * math.sqrt(1 + 1 / self.n))
-            self.zn, self.zs, self.es, self.ec = (LAM_T * value for value in (self.zn, self.zs, self.es, self.ec))
+            self.zn, self.zs, self.es, self.zb = (LAM_T * value for value in (self.zn, self.zs, self.es, self.zb))
             self.zn += 1
             if u > U0:
                 self.zs += 1
-                self.es += min(u, max(self.cens, U0)) - U0
-                if u < self.cens:
-                    self.ec += 1
+                self.es += min(min(u, self.cens) - U0, EXCESS_MAX)
+                if u >= self.cens:
+                    self.zb += 1
         v = self.bm
         if self.n >= 2:
             v = min(max(v, self.m - CLIP * self.sigma), self.m + CLIP * self.sigma)
