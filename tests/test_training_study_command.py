@@ -12,6 +12,7 @@ import pytest
 
 from training import cli, recipefile
 from training.network import architecture_file, layers
+from training.study import page_models
 
 
 def write(file, values, anomaly=None):
@@ -135,7 +136,20 @@ def test_models_and_networks_are_judged_beside_each_other_as_long_as_there_is_ti
             assert by_name[one["model"], one["window"]]["quality"] == one["quality"]
     said = capsys.readouterr().out
     assert "models for it, networks among them" in said
-    assert "Models for this window" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Models for this window" in page
+    assert found["minutes_were_enough"] is not bool(left)
+    assert ("not enough to end this race" in page) is ("not enough to end this race" in said) is bool(left)
+
+
+def test_a_page_of_models_that_time_did_not_reach_says_so():
+    nobody = {"model": "fused", "window": 64, "quality": None}
+    left = [{"model": "fused", "window": 64, "why": "the time was up before it was judged"}]
+    about = {"models": [nobody], "models_left_out": left, "minutes": 1.0, "minutes_were_enough": False}
+    page = page_models.models(about | {"stopped": False, "labelled": False})
+    assert "None were judged" in page
+    assert "the time was up" in page
+    assert "1 minutes were not enough" in page
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ class Final:
     longest: int = 0
     stopped: bool = False
 
+    @property
+    def late(self) -> bool:
+        """Return whether the time was up before the last rung was done."""
+        return self.contest is not None and self.contest.late
+
 
 def fused_windows(window: int, channels: int, limit: int) -> list[int]:
     """Return the windows that the fused head is tried at: fit's own first, then 64, 128 and the one that was found."""
@@ -98,7 +103,7 @@ def run(
     """Race the entrants. Ctrl-C ends it, and what is known stays. until: on the monotonic clock."""
     keys = list(found.entrants)
     units = _units(normal, cases)
-    rungs = tuple(sorted({max(1, len(units) // 4), max(1, len(units) // 2), len(units)})) if cases else RUNGS
+    rungs = tuple(sorted({max(1, len(units) // 6), max(1, len(units) // 2), len(units)})) if cases else RUNGS
     always = {found.default, (models.FUSED, window), (candidates.trunk(window).name, window)}
 
     def job(key: Key, number: int) -> Job:

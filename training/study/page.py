@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from daemon.core.records import F32
 from training.judge import plot, report
 from training.judge.plot import Line
 from training.judge.report import Html
-from training.study import charts, decide
+from training.study import charts, decide, page_models
 
 
 def page(found: dict[str, Any], sample: F32 | None) -> str:
     """Return the page. found: what study.json holds; sample: (n, C) normal rows, to draw windows over."""
     blocks = [
-        _answer(found), _quality(found), _models(found), _networks(found, sample), _signal(found, sample),
-        _table(found),
+        _answer(found), _quality(found), page_models.models(found), page_models.networks(found, sample),
+        _signal(found, sample), _table(found),
     ]  # fmt: skip
     return report.page(f"Which input size? {found['data']}", blocks)
 
@@ -103,84 +101,6 @@ def _frontier(judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return edge
 
 
-def _models(found: dict[str, Any]) -> Html:
-    """Return the last race: what `fit` can make, each with what it costs and what it is worth."""
-    if not found["models"]:
-        why = "Stopped before any was judged." if found["stopped"] else "None were fitted: --minutes 0."
-        return report.section("Models for this window", report.paragraph(why))
-    judged = [one for one in found["models"] if one["quality"] is not None]
-    lines = [
-        Line(
-            one["model"],
-            [
-                (
-                    one["latency_ms"],
-                    one["quality"],
-                    one["stderr"],
-                    f"{one['model']} {one['window']}: {one['quality']:.3f}",
-                )
-            ],
-            joined=False,
-        )
-        for one in judged[:8]
-    ]
-    left = [(one["model"], one["window"], one["why"]) for one in found["models_left_out"]]
-    notes = [report.paragraph("Not judged:"), report.table(["model", "window", "why"], left, (0, 2))] if left else []
-    way = (
-        "on your labelled events" if found["labelled"] else "by faults put into the newest quarter of the fitting rows"
-    )
-    return report.section(
-        "Models for this window",
-        report.paragraph(
-            f"Judged {way}, in one race; those that were behind stopped early. Networks were fitted with less effort "
-            "than `fit` takes: a tenth of the steps. fit MB: the most memory of the process, libraries included."
-        ),
-        plot.over_log("quality of models against cost", "ms for one window", "quality", lines),
-        _figures("model", "model", sorted(judged, key=lambda one: -one["quality"])),
-        *notes,
-    )
-
-
-def _networks(found: dict[str, Any], sample: F32 | None) -> Html:
-    if not found["networks"]:
-        return Html("")
-    names = [name for name in ("f1", "found") if name in found["networks"][0]]
-    heads = ["compared", "network", "input", "a position sees", "output sees", "a period?", "quality", "+-", *names,
-             "fit s", "fit MB", "parameters", "multiply-adds", "ms", "windows/s", "ring bytes", "first score",
-             "layers"]  # fmt: skip
-    rows = [
-        (
-            one["group"], one["architecture"], one["window"], one["receptive_fields"][-1]["rows"],
-            one["sees_rows"], {None: "-", True: "yes", False: "no"}[one["sees_a_period"]],
-            *(_cell(one[k]) for k in ("quality", "stderr", *names)), *_fit(one), f"{one['parameters']:,}",
-            f"{one['macs']:,}", f"{one['latency_ms']:.3f}", f"{one['windows_per_s']:,.0f}", f"{one['ring_bytes']:,}",
-            "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"]),
-            one["layers"],
-        )
-        for one in found["networks"]
-    ]  # fmt: skip
-    drawn: list[Html] = []
-    if sample is not None and found["recommended"]:
-        first = found["networks"][0]
-        column = int(np.argmax([not one["constant"] for one in found["characteristics"]["sensors"]]))
-        marks = [(one["layer"], one["rows"]) for one in first["receptive_fields"]]
-        name = found["characteristics"]["sensors"][column]["name"]
-        drawn = [
-            report.paragraph(f"What each layer of {first['architecture']} sees, over normal rows of {name}:"),
-            charts.fields(sample[:, column], found["recommended"]["window"], marks),
-        ]
-    return report.section(
-        "Kernels and layers",
-        report.paragraph(
-            "Networks for the recommended input, and networks whose newest position sees the same number of rows, "
-            "built from large kernels, many layers, dilation or pooling; and a large kernel on a small input beside "
-            "small kernels on a larger one. Quality and cost side by side; no figure: not fitted, see above."
-        ),
-        *drawn,
-        report.table(heads, rows, words=(0, 1, 5, len(heads) - 1)),
-    )
-
-
 def _signal(found: dict[str, Any], sample: F32 | None) -> Html:
     known = found["characteristics"]
     step = known["interval_s"]
@@ -213,30 +133,4 @@ def _signal(found: dict[str, Any], sample: F32 | None) -> Html:
 def _table(found: dict[str, Any]) -> Html:
     left = [(one["detector"], one["window"], one["why"]) for one in found["left_out"]]
     notes = [report.paragraph("Left out:"), report.table(["detector", "window", "why"], left, (0, 2))] if left else []
-    return report.section("All candidates", _figures("candidate", "detector", found["candidates"]), *notes)
-
-
-def _figures(head: str, called: str, every: list[dict[str, Any]]) -> Html:
-    """Return all figures of candidates or models; called: the key of their name."""
-    names = [name for name in ("precision", "recall", "f1", "lift", "found", "delay") if name in every[0]]
-    heads = [head, "quality", "+-", "trials", *names, "fit s", "fit MB", "ms", "windows/s", "parameters",
-             "multiply-adds", "ring bytes", "first score"]  # fmt: skip
-    rows = []
-    for one in every:
-        first = "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"])
-        rows.append((
-            f"{one[called]} {one['window']}", *(_cell(one[k]) for k in ("quality", "stderr")), one["trials"],
-            *(_cell(one[name]) for name in names), *_fit(one), f"{one['latency_ms']:.3f}",
-            f"{one['windows_per_s']:,.0f}", f"{one['parameters']:,}", f"{one['macs']:,}",
-            f"{one['ring_bytes']:,}", first,
-        ))  # fmt: skip
-    return report.table(heads, rows)
-
-
-def _fit(one: dict[str, Any]) -> tuple[str, str]:
-    took, held = one["training_s"], one["training_mb"]
-    return "-" if took is None else f"{took:.3g}", "-" if held is None else f"{held:.0f}"
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return report.section("All candidates", page_models.figures("candidate", "detector", found["candidates"]), *notes)

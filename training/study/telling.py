@@ -48,6 +48,7 @@ def told(study: Study, command: str) -> dict[str, Any]:
         ],
         "sizes": [asdict(one) for one in study.sizes],
         "minutes": order.minutes,
+        "minutes_were_enough": None if study.final is None else not study.final.late,
         "models": _models(study),
         "models_left_out": [
             {"model": key[0], "window": key[1], "why": why}
@@ -74,7 +75,8 @@ def _models(study: Study) -> list[dict[str, Any]]:
             figures |= {
                 name: _figures(study.first, key, study.labelled)[name] for name in ("training_s", "training_mb")
             }
-        found.append({"model": key[0], "window": key[1], **figures, **asdict(one.cost)})
+        work = {name: getattr(one.cost, name) or None for name in ("parameters", "macs")}  # unknown of the fused head
+        found.append({"model": key[0], "window": key[1], **figures, **asdict(one.cost), **work})
     return found
 
 
@@ -108,6 +110,8 @@ def text(found: dict[str, Any]) -> str:
     if found["models"]:
         lines += ["", "models for it, networks among them, fitted with less effort than fit's:"]
         lines += _aligned("model", "model", sorted(found["models"], key=lambda one: -(one["quality"] or 0)))
+    if found["minutes_were_enough"] is False:
+        lines.append(f"{found['minutes']:g} minutes were not enough to end this race; the same command goes on with it")
     lines += [f"not judged: {one['model']} {one['window']}: {one['why']}" for one in found["models_left_out"]]
     best = found["recommended"]
     if best is None:

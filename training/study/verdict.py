@@ -59,7 +59,7 @@ def verdict(
 def _by_rule(found: Final | None, default: Key, decision: Decision) -> tuple[Key, list[str]]:
     if found is None or default in found.entrants:
         return default, [
-            f"The head `{models.FUSED}` looks at its window, a half and a quarter of it, so one size hardly counts "
+            f"The head {models.FUSED} looks at its window, a half and a quarter of it, so one size hardly counts "
             "against another. On the labelled recordings that we have, no way to choose a size without labels was "
             f"better than its own: {plan.SINGLE} rows for one sensor, {plan.JOINT} for several, fewer for short data."
         ]
@@ -67,7 +67,7 @@ def _by_rule(found: Final | None, default: Key, decision: Decision) -> tuple[Key
     if inside:
         return max(inside, key=lambda key: key[1]), [f"{name(default)} is over the budget; this is the next below."]
     lean = (candidates.trunk(decision.window).name, decision.window)
-    return lean, [f"The head `{models.FUSED}` is over the budget at any size; a lean network is what is left."]
+    return lean, [f"The head {models.FUSED} is over the budget at any size; a lean network is what is left."]
 
 
 def _measured(
@@ -103,8 +103,8 @@ def _cheapest(found: Final, group: Mapping[Key, Standing]) -> Key:
 def _against(key: Key, default: Key, told: Mapping[Key, Standing]) -> str:
     """Return how the recipe compares with `fit` without options, in one sentence."""
     if key == default:
-        return f"That is what `anomalyd-train fit` makes without options: {name(default)}."
-    says = f"Without options `anomalyd-train fit` makes {name(default)}"
+        return f"That is what anomalyd-train fit makes without options: {name(default)}."
+    says = f"Without options anomalyd-train fit makes {name(default)}"
     if key in told and default in told:
         mine, other = told[key], told[default]
         return (
