@@ -145,7 +145,7 @@ def _judged(check: dict[str, Any] | None) -> str:
     if check is None:
         return "too few rows to inject faults into: how well it finds them is not known"
     if "found" in check:
-        culprit = f", the sensor named right in {check['culprit']:.0%}" if "culprit" in check else ""
+        culprit = f", of these the sensor is named right in {check['culprit']:.0%}" if "culprit" in check else ""
         return f"of {check['faults']} faults injected into its rows {check['found']:.0%} stand out{culprit}"
     if "loss" in check:
         return f"on windows never fitted: mean loss {check['loss']:.4f}"

@@ -62,7 +62,7 @@ def fit(
     """
     window, used = _chosen(settings, series, say)
     cut = Blocks.of([one.fit_rows() for one in used], window)
-    usual = FitNormaliser.of(np.concatenate([rows for rows in cut.before(cut.count - 1) if len(rows)]))
+    usual = FitNormaliser.of(np.concatenate(cut.series))
     blocks = Blocks(tuple(np.asarray(normalised(rows, usual)) for rows in cut.series), cut.count)
     channels = len(used[0].columns)
     begin(data.fingerprint(one.fit_rows() for one in used))
@@ -101,7 +101,7 @@ def _fitted(
         apart = [sketch.fit(blocks.fitting(sketch.rows, number), settings.seed) for number in range(blocks.count)]
         found = [distances(part, rows) for number, part in enumerate(apart) for rows in blocks.block(number)]
         whole = sketch.fit(blocks.fitting(sketch.rows), settings.seed)
-        views.append(View(whole, scales.usual(np.concatenate(found)), plan.ages(window), sketch.weight))
+        views.append(View(whole, scales.usual(np.concatenate(found)), sketch.looks, sketch.weight))
         say(f"{whole.name}, {whole.rows} rows: usually up to {views[-1].usual:.3g}")
         for number, part in enumerate(apart):
             folds[number].append(replace(views[-1], part=part))

@@ -6,7 +6,6 @@ rows.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,21 +37,26 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whitened:
-    """Joint whitening: the Mahalanobis distance over all rows and channels. Source: Mahalanobis (1936).
+    """Joint whitening: the Mahalanobis distance over rows and channels. Source: Mahalanobis (1936).
 
-    centre: (D,), whiten: (D, D) with D = rows x C: |(v - centre) @ whiten| is the distance of v.
+    every: how many rows are averaged to one before; coarse, as many numbers see farther back. centre: (D,), whiten: (D,
+    D) with D = rows / every x C: |(v - centre) @ whiten| is the distance of v.
     """
 
     rows: int
+    every: int
     centre: F32
     whiten: F32
     name: str = "whitened"
 
     @classmethod
-    def of(cls, x: F32) -> Whitened:
-        """Fit on normal windows x, (N, rows, C)."""
-        centre, whiten = covariance.whitener([_thinned(x)])
-        return cls(x.shape[1], centre.astype(np.float32), whiten.astype(np.float32))
+    def of(cls, x: F32, every: int = 1) -> Whitened:
+        """Fit on normal windows x, (N, rows, C); `every` divides the rows."""
+        kept = _thinned(x)
+        coarse = kept.reshape(len(kept), x.shape[1] // every, every, x.shape[2]).mean(axis=2)
+        centre, whiten = covariance.whitener([coarse])
+        name = "whitened" if every == 1 else f"whitened, means of {every} rows"
+        return cls(x.shape[1], every, centre.astype(np.float32), whiten.astype(np.float32), name)
 
     def distance(self, x: Any) -> Any:
         """See Part."""
@@ -66,12 +70,14 @@ class Whitened:
 
         apart = self._apart(x)
         pull = tf.matmul(tf.matmul(apart, self.whiten), np.ascontiguousarray(self.whiten.T))
-        return tf.reshape(apart * pull, [-1, self.rows, x.shape[2]])
+        coarse = tf.reshape(apart * pull, [-1, self.rows // self.every, x.shape[2]])
+        return tf.repeat(coarse / self.every, self.every, axis=1)
 
     def _apart(self, x: Any) -> Any:
         import tensorflow as tf
 
-        return tf.reshape(x, [-1, len(self.centre)]) - self.centre
+        coarse = tf.reduce_mean(tf.reshape(x, [-1, self.rows // self.every, self.every, x.shape[2]]), axis=2)
+        return tf.reshape(coarse, [-1, len(self.centre)]) - self.centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +167,6 @@ def drawn(count: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     chosen = np.random.default_rng([seed, 11]).permutation(count)[:MOST]
     chosen.sort()
     return chosen
-
-
-def newest(rows: int, channels: int) -> int:
-    """Return how many rows whitening looks at: with many channels few rows say enough."""
-    return max(1, round(rows / math.sqrt(channels)))
 
 
 def _thinned(x: F32) -> F32:

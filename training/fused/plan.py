@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.core.records import F32
-from training.fused import parts
 from training.fused.parts import Described, Nearest, Part, Whitened
+from training.fused.scales import NOW, Looks
 
 SINGLE, JOINT = 128, 64  # rows of a window, for one channel and for several
-LOOKS = 4  # at the window's newest rows, each a step earlier and half as heavy
 SMALLEST = 4  # rows that a part of several looks at
+NUMBERS = 3.125  # that whitening takes in at once, for each row of the window: 25 rows of 8 channels, 5 of 43
+COARSE = (1, 2, 4, 8)  # rows in one mean
+DESCRIBED = (1, 2)  # shares of the window, for several channels
+ALIKE = (1, 2, 4)  # the same for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Sketch:
 
     rows: int
     fit: Callable[[F32, int], Part]
+    looks: Looks = field(default=NOW)
     weight: float = 1.0
 
 
@@ -28,44 +32,45 @@ def default_window(channels: int) -> int:
     return SINGLE if channels == 1 else JOINT
 
 
-def ages(window: int) -> tuple[int, ...]:
-    """Return how many rows ago a part looks, LOOKS times, over a sixteenth of the window in all."""
-    step = window // 64
-    return tuple(range(0, LOOKS * step, step)) if step else (0,)
-
-
 def sketches(window: int, channels: int) -> list[Sketch]:
-    """Return the closed forms: all, a half and a quarter of the window.
+    """Return the closed forms.
 
-    One channel: nearest windows as they are, by shape, and by description. Several: joint whitening, and nearest
-    descriptions; raw distances drown there in the channels that are as ever.
+    One channel: nearest windows by shape and by description, at three lengths. Several: joint whitening, from few rows
+    as they are to as many means of several rows, and nearest descriptions; raw distances drown there in the channels
+    that are as ever.
     """
-    longest = window - ages(window)[-1]
-    # alone, whitening ranks worse than the nearest windows do, but it tells which rows
-    found = [Sketch(longest, _whitened, weight=0.0)] if channels == 1 else []
-    for share in (1, 2, 4):
-        rows = longest // share
-        if channels > 1:
-            found.append(Sketch(parts.newest(rows, channels), _whitened))
-        if rows < SMALLEST:
-            continue
-        if channels == 1:
-            found += [Sketch(rows, _level), Sketch(rows, _shape)]
-        found.append(Sketch(rows, _described))
-    return found
+    brief = Looks.over(window // 16, 4)
+    if channels > 1:
+        return _whitenings(window, channels) + _described(window, DESCRIBED, brief)
+    found = [Sketch(brief.longest(window), _whitened(1), brief, weight=0.0)]  # it tells which rows, and ranks worse
+    for share in ALIKE:
+        rows = brief.longest(window) // share
+        if rows >= SMALLEST:
+            found.append(Sketch(rows, _shape, brief))
+    return found + _described(window, ALIKE, brief)
 
 
-def _whitened(x: F32, seed: int) -> Part:
-    return Whitened.of(x)
+def _whitenings(window: int, channels: int) -> list[Sketch]:
+    """Return joint whitening at several resolutions: the coarser, the farther back."""
+    long = Looks.over(window // 4, 8)
+    longest = long.longest(window)
+    most = max(1, min(longest, round(NUMBERS * window / channels)))
+    found = {}
+    for share, every in ((1, 1), *((2, every) for every in COARSE[:3]), (4, COARSE[3])):
+        count = min(max(1, most // share), longest // every)
+        if count:
+            found[count, every] = Sketch(count * every, _whitened(every), long)
+    return list(found.values())
 
 
-def _level(x: F32, seed: int) -> Part:
-    return Nearest.of(x, True, seed)
+def _described(window: int, shares: tuple[int, ...], looks: Looks) -> list[Sketch]:
+    longest = looks.longest(window)
+    return [Sketch(longest // share, Described.of, looks) for share in shares if longest // share >= SMALLEST]
+
+
+def _whitened(every: int) -> Callable[[F32, int], Part]:
+    return lambda x, seed: Whitened.of(x, every)
 
 
 def _shape(x: F32, seed: int) -> Part:
     return Nearest.of(x, False, seed)
-
-
-def _described(x: F32, seed: int) -> Part:
-    return Described.of(x, seed)

@@ -18,8 +18,35 @@ LEAST = 0.02  # standard deviations: where normal windows repeat to the last dig
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """How often a part looks at a window: `count` times, each `step` rows earlier and `fade` times as heavy.
+
+    What lasts counts more than one look that is odd, and an alarm does not flicker.
+    """
+
+    count: int = 1
+    step: int = 1
+    fade: float = 1.0
+
+    @classmethod
+    def over(cls, rows: int, count: int) -> Looks:
+        """Look over the newest `rows`, at most `count` times, half as heavy every quarter of them."""
+        if rows < 2:
+            return cls()
+        step = -(-rows // count)
+        return cls(-(-rows // step), step, 0.5 ** (4 * step / rows))
+
+    def longest(self, window: int) -> int:
+        """Return how many rows a part can look at, so that its earliest look still lies in the window."""
+        return window - (self.count - 1) * self.step
+
+
+NOW = Looks()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """A part, what its distance is usually, and how many rows ago it looks: the newest look weighs most.
+    """A part, what its distance is usually, and how it looks at a window.
 
     usual: the 99th percentile on normal windows that the part was not fitted on. weight: 0 where it is only asked for
     where in the window something is.
@@ -27,7 +54,7 @@ class View:
 
     part: Part
     usual: float
-    ages: tuple[int, ...] = (0,)
+    looks: Looks = NOW
     weight: float = 1.0
 
     def unusual(self, x: Any) -> Any:
@@ -38,12 +65,13 @@ class View:
         """
         import tensorflow as tf
 
-        window, rows = x.shape[1], self.part.rows
-        looks = tf.concat([x[:, window - age - rows : window - age] for age in self.ages], axis=0)
+        count, step, newest = self.looks.count, self.looks.step, x.shape[1]
+        ends = [newest - step * look for look in range(count)]
+        looks = tf.concat([x[:, end - self.part.rows : end] for end in ends], axis=0)
         logs = tf.math.log(1.0 + (tf.minimum(self.part.distance(looks) / self.usual, LARGEST)) ** POWER) / POWER
-        weights = 0.5 ** np.arange(len(self.ages))
+        weights = self.looks.fade ** np.arange(count)
         shares = (weights / weights.sum()).astype(np.float32)[:, None]
-        return tf.reduce_sum(tf.reshape(logs, [len(self.ages), -1]) * shares, axis=0)
+        return tf.reduce_sum(tf.reshape(logs, [count, -1]) * shares, axis=0)
 
 
 def usual(distances: F32) -> float:

@@ -21,7 +21,7 @@ from training.history.examples import CLASSES
 from training.network import export
 
 SHIPPED = "any-sensor-64"
-PROBES = 400  # injected faults that measure it
+PROBES = 1000  # injected faults that measure it
 TOLERANCE = 1e-4
 
 
@@ -93,9 +93,9 @@ def _prove(file: Path, alone: Model, probe: F32) -> None:
 def measured(file: Path, stretches: Sequence[F32], seed: int) -> dict[str, Any] | None:
     """Return how a model takes faults injected into normal rows, (n, C) each: does it see them, and name them?
 
-    {"faults": how many, "found": share of them above the 99th percentile of normal windows, "culprit": share whose
-    channel is named, "type": share whose type is, "types": {name: {"named": share of its faults that are, "right":
-    share of its naming that is}}}; None where no stretch has more rows than two windows.
+    {"faults": how many, "found": share of them above the 99th percentile of normal windows; of those found: "culprit":
+    share whose channel is named, "type": share whose type is, "types": {name: {"named": share of its faults that are,
+    "right": share of its naming that is}}}; None where no stretch has more rows than two windows.
     """
     model = Model(file, gpu="off", threads=1)
     window = model.card.window
@@ -109,16 +109,19 @@ def measured(file: Path, stretches: Sequence[F32], seed: int) -> dict[str, Any] 
     outs = [model.run(drawn.x[n : n + model.largest_batch]) for n in range(0, len(drawn), model.largest_batch)]
     score = np.concatenate([out.score for out in outs])
     calm = np.concatenate([np.asarray(segment) for segment in model.card.calibration.segments] or [score])
-    found: dict[str, Any] = {"faults": len(drawn), "found": round(float((score > np.quantile(calm, 0.99)).mean()), 3)}
+    odd = score > np.quantile(calm, 0.99)
+    found: dict[str, Any] = {"faults": len(drawn), "found": round(float(odd.mean()), 3)}
+    if not odd.any():
+        return found
     if len(model.card.channels) > 1:
         culprit = np.concatenate([out.channel_score.argmax(axis=1) for out in outs if out.channel_score is not None])
-        found["culprit"] = round(float((culprit == drawn.channel).mean()), 3)
+        found["culprit"] = round(float((culprit == drawn.channel)[odd].mean()), 3)
     if not model.card.classes:
         return found
     names = np.array(model.card.classes)
     faults = np.flatnonzero(names != model.card.normal_class)
     likely = np.concatenate([out.class_probability[:, faults] for out in outs if out.class_probability is not None])
-    named, real = names[faults][likely.argmax(axis=1)], np.array(CLASSES)[drawn.y]
+    named, real = names[faults][likely.argmax(axis=1)][odd], np.array(CLASSES)[drawn.y][odd]
     found["type"] = round(float((named == real).mean()), 3)
     found["types"] = {
         str(name): {
