@@ -241,6 +241,18 @@ def test_labelled_events_are_found_live():
     assert 0 <= found.delay < 20
 
 
+def test_a_long_case_is_cut_round_the_beginning_of_its_first_event():
+    values, anomaly = np.arange(1000, dtype=np.float32)[:, None], np.zeros(1000, bool)
+    anomaly[[50, 600, 601]] = True  # the first lies before what is judged
+    case = Case("line", values[:200], values, anomaly, 300)
+    cut = labelled.stretch(case, 100)
+    assert cut.values[[0, -1], 0].tolist() == [550, 649]
+    assert cut.anomaly.nonzero()[0].tolist() == [50, 51]
+    assert cut.start == 0
+    whole = labelled.stretch(case, 5000)
+    assert (len(whole.values), whole.start) == (1000, 300)
+
+
 # the race
 
 

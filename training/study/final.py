@@ -10,7 +10,7 @@ from training.fused import plan
 from training.history.data import History
 from training.judge.crew import Crew, Failed
 from training.network.layers import Preset
-from training.study import candidates, jobs, models, pricing, race
+from training.study import candidates, jobs, labelled, models, pricing, race
 from training.study.contest import Contest
 from training.study.cost import Cost
 from training.study.jobs import Job, Unit
@@ -22,6 +22,7 @@ from training.study.trunks import Trunk
 
 RUNGS = (1, 2, 4)  # fits of each, faults put into the rows after it
 MOST_UNITS = 12  # labelled series
+MOST_JUDGED = 20_000  # rows of one
 MOST_MACS = 10_000_000  # of a network that some minutes are enough for
 MOST_ROWS = 8192  # of a series that a model is fitted on only to be timed
 
@@ -126,7 +127,7 @@ def run(
 
 def _units(normal: Sequence[F32], cases: Sequence[Case]) -> list[Unit]:
     """Return what is judged: as in the first race, but of many labelled series a few, with one of the seeds each."""
-    found = jobs.units(normal, cases, RUNGS[-1])
+    found = jobs.units(normal, [labelled.stretch(case, MOST_JUDGED) for case in cases], RUNGS[-1])
     if len(cases) < jobs.FEW:
         return found
     return [Unit(1 + place % jobs.SEEDS, one.case) for place, one in enumerate(found[:MOST_UNITS])]

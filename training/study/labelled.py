@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,14 @@ class Case:
     values: F32
     anomaly: Bool
     start: int
+
+
+def stretch(case: Case, rows: int) -> Case:
+    """Return a case of so many of its judged rows, round the beginning of its first event; or the case as it is."""
+    first = case.start + int(np.argmax(case.anomaly[case.start :]))
+    begin = max(min(first - rows // 2, len(case.values) - rows), 0)
+    part = slice(begin, begin + rows)
+    return replace(case, values=case.values[part], anomaly=case.anomaly[part], start=max(case.start - begin, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,15 @@ def _quality(found: dict[str, Any]) -> Html:
     for one in judged:
         by.setdefault(one["detector"], []).append(one)
     sizes = [
-        Line(name, [(one["window"], one["quality"], one["stderr"], _about(one)) for one in every])
+        Line(name, [(one["window"], one["quality"], one["stderr"] or 0.0, _about(one)) for one in every])
         for name, every in by.items()
     ]
     costs = [
-        Line(name, [(one["latency_ms"], one["quality"], one["stderr"], _about(one)) for one in every], joined=False)
+        Line(
+            name,
+            [(one["latency_ms"], one["quality"], one["stderr"] or 0.0, _about(one)) for one in every],
+            joined=False,
+        )
         for name, every in by.items()
     ]
     edge = _frontier(judged)

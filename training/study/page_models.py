@@ -26,7 +26,7 @@ def models(found: dict[str, Any]) -> Html:
     for one in judged:
         kind = one["model"] if one["model"] in KINDS else "networks"
         says = f"{one['model']} {one['window']}: {one['quality']:.3f}, {one['latency_ms']:.3g} ms"
-        by.setdefault(kind, []).append((one["latency_ms"], one["quality"], one["stderr"], says))
+        by.setdefault(kind, []).append((one["latency_ms"], one["quality"], one["stderr"] or 0.0, says))
     lines = [Line(kind, points, joined=False) for kind, points in by.items()]
     left = [(one["model"], one["window"], one["why"]) for one in found["models_left_out"]]
     notes = [report.paragraph("Not judged:"), report.table(["model", "window", "why"], left, (0, 2))] if left else []

@@ -164,7 +164,9 @@ def _beside(
     try:
         references = {key: study.costs[key] for key in study.costs if key[1] == window}
         final.entrants(found, references, study.trunks, window, limit, order.budget, longest)
-        rounds = open_rounds(order.out / "models.jsonl", {**about, "longest": found.longest})
+        rounds = open_rounds(
+            order.out / "models.jsonl", {**about, "longest": found.longest, "judged": final.MOST_JUDGED}
+        )
         final.run(found, rounds, normal, cases, window, order.jobs, until, say)
     except KeyboardInterrupt:
         found.stopped = True

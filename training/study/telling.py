@@ -91,6 +91,7 @@ def _figures(contest: Contest, key: Key, labelled: bool) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(("quality", "stderr", "behind"))
     if standing is not None:
         row = {name: round(getattr(standing, name), 4) for name in row}
+        row["stderr"] = row["stderr"] if standing.trials > 1 else None  # one says nothing of spread
     row["trials"] = 0 if standing is None else standing.trials
     row["stopped_after_rung"] = contest.out_after.get(key)
     for name in ("precision", "recall", "f1", "delay") if labelled else ("lift", "found", "delay"):
@@ -127,11 +128,12 @@ def _aligned(head: str, name: str, every: list[dict[str, Any]]) -> list[str]:
     rows = [[head, "quality", "+-", "trials", "fit s", "fit MB", "ms", "windows/s", "ring B", "first score"]]
     for one in every:
         quality = "-" if one["quality"] is None else f"{one['quality']:.3f}"
+        spread = "-" if one["stderr"] is None else f"{one['stderr']:.3f}"
         first = "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"])
         took = "-" if one["training_s"] is None else f"{one['training_s']:.3g}"
         held = "-" if one["training_mb"] is None else f"{one['training_mb']:.0f}"
         rows.append([
-            f"{one[name]} {one['window']}", quality, f"{one['stderr'] or 0:.3f}", str(one["trials"]), took, held,
+            f"{one[name]} {one['window']}", quality, spread, str(one["trials"]), took, held,
             f"{one['latency_ms']:.3f}", f"{one['windows_per_s']:,.0f}", f"{one['ring_bytes']:,}", first,
         ])  # fmt: skip
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

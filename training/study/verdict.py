@@ -84,7 +84,7 @@ def _measured(
         and told[fused].behind - one.behind > SURE * max(one.behind_stderr, told[fused].behind_stderr)
     }  # fmt: skip
     mine = told[fused]
-    says = f"On your labelled events {name(fused)} has VUS-PR {mine.quality:.3f} (standard error {mine.stderr:.3f})"
+    says = f"On your labelled events {name(fused)} has VUS-PR {mine.quality:.3f} ({_spread(mine)})"
     if not better:
         return fused, [f"{says}; no network for {decision.window} rows is better by more than a standard error."]
     best = _cheapest(found, better)
@@ -107,7 +107,9 @@ def _against(key: Key, default: Key, told: Mapping[Key, Standing]) -> str:
     says = f"Without options anomalyd-train fit makes {name(default)}"
     if key in told and default in told:
         mine, other = told[key], told[default]
-        return (
-            f"{says}: {other.quality:.3f} +- {other.stderr:.3f} here, against {mine.quality:.3f} +- {mine.stderr:.3f}."
-        )
+        return f"{says}: {other.quality:.3f} here ({_spread(other)}), against {mine.quality:.3f} ({_spread(mine)})."
     return f"{says}; how the two compare was not measured."
+
+
+def _spread(one: Standing) -> str:
+    return f"standard error {one.stderr:.3f}" if one.trials > 1 else "one fit alone"
