@@ -357,13 +357,14 @@ def test_of_the_fused_heads_the_cheapest_as_good_as_the_best_is_taken_and_held_a
 def test_without_labels_it_is_what_fit_makes_by_itself_unless_sizes_are_asked_for():
     for window in (16, 96, 512):
         assert judged_models({("fused", 128): 0.6}, window, False).key == ("fused", 128)
-    assert judged_models({("fused", 64): 0.6}, 16, False, (16, 32)).key == ("fused", 16)
+    assert judged_models({("fused", 16): 0.6}, 16, False, (16, 32)).key == ("fused", 16)
     assert verdict.verdict(None, decide.Decision(512, "knn", (), (), ()), 8, 50, False, None).key == ("fused", 50)
 
 
 def test_a_default_over_the_budget_gives_way_to_a_shorter_window_and_that_to_a_lean_network():
     assert judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.7}, labelled_rows=False).key == ("fused", 64)
     assert judged_models({("lean-32", 32): 0.6}, 32).key == ("lean-32", 32)
+    assert judged_models({("fused", 64): 0.6}, 16, False, (16, 32)).key == ("lean-16", 16)
 
 
 # what is kept on disk

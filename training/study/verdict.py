@@ -47,27 +47,34 @@ def verdict(
     if labelled and any(key[0] == models.FUSED for key in told):
         assert found is not None
         key, why = _measured(found, told, decision, asked)
-    elif asked:
-        key, why = (models.FUSED, decision.window), ["Of the sizes asked for, it is the one that was found."]
     else:
-        key, why = _by_rule(found, default, decision)
+        key, why = _by_rule(found, default, decision, asked)
     if found is not None and key in found.entrants:
         why.append(priced(key, found.entrants[key].cost))
     return Verdict(key, default, tuple(why), _against(key, default, told))
 
 
-def _by_rule(found: Final | None, default: Key, decision: Decision) -> tuple[Key, list[str]]:
-    if found is None or default in found.entrants:
-        return default, [
+def _by_rule(
+    found: Final | None, default: Key, decision: Decision, asked: tuple[int, ...] | None
+) -> tuple[Key, list[str]]:
+    wanted = (models.FUSED, decision.window) if asked else default
+    if asked:
+        why = ["Of the sizes asked for, it is the one that was found."]
+    else:
+        why = [
             f"The head {models.FUSED} looks at its window, a half and a quarter of it, so one size hardly counts "
             "against another. On the labelled recordings that we have, no way to choose a size without labels was "
             f"better than its own: {plan.SINGLE} rows for one sensor, {plan.JOINT} for several, fewer for short data."
         ]
-    inside = [key for key in found.entrants if key[0] == models.FUSED]
+    if found is None:
+        return wanted, [*why, "What it costs was not measured."]
+    if wanted in found.entrants:
+        return wanted, why
+    inside = [key for key in found.entrants if key[0] == models.FUSED and (not asked or key[1] in asked)]
     if inside:
-        return max(inside, key=lambda key: key[1]), [f"{name(default)} is over the budget; this is the next below."]
+        return max(inside, key=lambda key: key[1]), [f"{name(wanted)} is over the budget; this is the next below."]
     lean = (candidates.trunk(decision.window).name, decision.window)
-    return lean, [f"The head {models.FUSED} is over the budget at any size; a lean network is what is left."]
+    return lean, [f"The head {models.FUSED} is over the budget; a lean network of the size found is what is left."]
 
 
 def _measured(
