@@ -282,6 +282,18 @@ def test_a_long_alarm_latches_after_a_window_and_is_the_new_normal_after_two():
     assert changes[[0, 8, 16]].tolist() == [RAISED, LATCHED_NOW, REGIME_CHANGED]
 
 
+def test_when_a_new_normal_ends_the_next_event_is_seen_again():
+    calibration = fresh(window=8)
+    rng = np.random.default_rng(0)
+    feed(calibration, np.exp(0.2 * rng.standard_normal(400)))
+    before = calibration.threshold(np.zeros(1, np.int32))[0]
+    changes = feed(calibration, 1e3 * np.exp(0.2 * rng.standard_normal(100))).change
+    assert np.count_nonzero(changes == REGIME_CHANGED) == 1
+    feed(calibration, np.exp(0.2 * rng.standard_normal(24)))
+    assert calibration.threshold(np.zeros(1, np.int32))[0] < 4 * before
+    assert feed(calibration, np.full(8, 1e3)).change.tolist()[0] == RAISED
+
+
 def test_an_alarm_ends_when_the_score_has_come_back_most_of_the_way():
     calibration = fresh(window=8)
     feed(calibration, np.exp(0.2 * np.random.default_rng(0).standard_normal(400)))

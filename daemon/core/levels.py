@@ -31,6 +31,7 @@ RATE_MIN, RATE_MAX = 0.25, 1.5  # what the seen rate over the declared one is be
 RELEASE_MASS, RELEASE_SHARE = 0.2, 0.6  # an alarm ends below what a fifth exceeds, or this share of the way to thr
 HIGHEST = 700.0  # log of what no raw score reaches, and float64 can still hold
 REBASE_WEIGHT = 3.0  # a new normal is known as well as after 3 blocks
+RETURN_SD, RETURN_WEIGHT = 4.0, 20.0  # a block this far below a new normal that weighs less than this: it is over
 
 
 def normal_isf(p: float) -> float:
@@ -122,7 +123,8 @@ class Levels:
         """Learn from v, the log maxima of blocks that ended; `quiet`: no alarm in the block before.
 
         Censored maximum likelihood for an exponential tail: beyond the threshold only the fact counts, so that the
-        size of an anomaly cannot inflate the tail. Then the level, with v clipped: discounted mean and variance.
+        size of an anomaly cannot inflate the tail. Then the level, with v clipped: discounted mean and variance; where
+        a new normal has ended, v is the level at once, or its way down would be learnt as spread.
         """
         learnt, sigma, censor = self._learnt[:, at], self._sigma[at], self._censor[at]
         m, ss, n = learnt[0], learnt[1], learnt[2]
@@ -134,6 +136,11 @@ class Levels:
         new[5] = np.where(out, np.minimum(np.minimum(u, censor) - TAIL_START, EXCESS_MAX), 0.0)
         new[3:] += learnt[3:] * np.where(tail, 1 - 1 / TAIL_MEMORY_BLOCKS, 1.0)
         lam = 1 - 1 / MEMORY_BLOCKS
+        over = np.flatnonzero(u < -RETURN_SD)
+        if len(over):
+            own = (1 - lam ** self.blocks[at][over]) * MEMORY_BLOCKS  # what n is unless there was a new normal
+            over = over[(n[over] < RETURN_WEIGHT) & (n[over] < own - 0.5)]
+            back = v[over]
         reach = np.where(n >= 2, CLIP_SD * sigma, np.inf)
         v = np.minimum(np.maximum(v, m - reach), m + reach)
         weight = lam * n + 1
@@ -141,14 +148,15 @@ class Levels:
         new[0] = np.where(n == 0, v, m + d / weight)
         new[1] = lam * ss + d * (v - new[0])
         new[2] = weight
+        if len(over):
+            new[:3, over] = _settled(back, sigma[over], n[over])
         self.blocks[at] += 1
         self._store(at, new)
 
     def rebase(self, at: Slots, v: F64) -> None:
         """Accept v as the new normal level; the spread stays, with the weight of a few blocks."""
         learnt = self._learnt[:, at].copy()
-        weight = np.minimum(learnt[2], REBASE_WEIGHT)
-        learnt[:3] = v, np.maximum(weight - 1, 0) * self._sigma[at] ** 2, weight
+        learnt[:3] = _settled(v, self._sigma[at], learnt[2])
         self._store(at, learnt)
 
     def _store(self, at: Slots, learnt: F64) -> None:
@@ -172,3 +180,9 @@ class Levels:
         self.gain[at] = np.exp(-nothing - scale * censor)
         off = nothing + scale * np.maximum(self._z_release, RELEASE_SHARE * censor)
         self.release[at] = np.exp(np.minimum(off, HIGHEST))
+
+
+def _settled(v: F64, sigma: F64, n: F64) -> F64:
+    """Return level, sum of squares and weight, (3, sensors), of sensors whose level is v from now on."""
+    weight = np.minimum(n, REBASE_WEIGHT)
+    return np.stack([v, np.maximum(weight - 1, 0) * sigma**2, weight])

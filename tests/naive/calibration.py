@@ -139,8 +139,11 @@ class Tracker:
         self.blocks += 1
 
     def learn(self) -> None:
+        own = 50 * (1 - LAM**self.blocks)
+        u = (self.bm - self.m) / (self.sigma * math.sqrt(1 + 1 / self.n)) if self.n else 0.0
+        returned = u < -4 and self.n < 20 and self.n < own - 0.5
+        n, sigma = self.n, self.sigma
         if self.n >= 5 and not self.hitp:
-            u = (self.bm - self.m) / (self.sigma * math.sqrt(1 + 1 / self.n))
             self.zn, self.zs, self.es, self.zb = (LAM_T * value for value in (self.zn, self.zs, self.es, self.zb))
             self.zn += 1
             if u > U0:
@@ -159,4 +162,7 @@ class Tracker:
             m1 = self.m + d / n1
         self.S = LAM * self.S + d * (v - m1)
         self.m, self.n = m1, n1
+        if returned:
+            self.m, self.n = self.bm, min(n, N_RE)
+            self.S = max(self.n - 1, 0) * sigma**2
         self.refresh()
