@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,7 @@ from training.study import (
     rounds,
     selectors,
     sketch,
+    spent,
     trials,
     verdict,
     versus,
@@ -201,6 +203,29 @@ def test_several_sizes_together_score_each_window_once_and_see_a_fault():
     assert found[200 - 31 :].max() > 3 * max(found[: 200 - 31].max(), 0.1)
 
 
+@pytest.mark.slow
+def test_a_model_scores_each_window_once_also_where_its_own_had_to_shrink():
+    values = sine(rows=200)
+    for trunk in (None, candidates.reaching(16)[0]):
+        window = 64 if trunk is None else trunk.window
+        fitted = detectors.calibrated("fused" if trunk is None else trunk.name, values, window, 1, trunk)
+        assert len(fitted.score(sine(rows=300, seed=2))) == 300 - window + 1
+        assert np.isfinite(np.concatenate(fitted.segments)).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system cannot forget an earlier peak")
+def test_the_memory_of_a_fit_is_its_own_peak_and_not_that_of_one_before():
+    with spent.measured() as before:
+        pass
+    with spent.measured() as much:
+        np.ones(25_000_000).sum()  # 200 MB
+    with spent.measured() as after:
+        pass
+    assert much.mb > before.mb + 150
+    assert after.mb < much.mb - 100
+    assert much.seconds > after.seconds > 0
+
+
 # faults as labels
 
 
@@ -363,7 +388,9 @@ def test_without_labels_it_is_what_fit_makes_by_itself_unless_sizes_are_asked_fo
 
 def test_a_default_over_the_budget_gives_way_to_a_shorter_window_and_that_to_a_lean_network():
     assert judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.7}, labelled_rows=False).key == ("fused", 64)
-    assert judged_models({("lean-32", 32): 0.6}, 32).key == ("lean-32", 32)
+    found = judged_models({("lean-32", 32): 0.6}, 32)
+    assert found.key == ("lean-32", 32)
+    assert "does not fit here" in found.compared
     assert judged_models({("fused", 64): 0.6}, 16, False, (16, 32)).key == ("lean-16", 16)
 
 

@@ -51,7 +51,7 @@ def verdict(
         key, why = _by_rule(found, default, decision, asked)
     if found is not None and key in found.entrants:
         why.append(priced(key, found.entrants[key].cost))
-    return Verdict(key, default, tuple(why), _against(key, default, told))
+    return Verdict(key, default, tuple(why), _against(key, default, found))
 
 
 def _by_rule(
@@ -107,14 +107,17 @@ def _cheapest(found: Final, group: Mapping[Key, Standing]) -> Key:
     return min(good, key=lambda one: (found.entrants[one.key].cost.latency_ms, one.key[1])).key
 
 
-def _against(key: Key, default: Key, told: Mapping[Key, Standing]) -> str:
+def _against(key: Key, default: Key, found: Final | None) -> str:
     """Return how the recipe compares with `fit` without options, in one sentence."""
     if key == default:
         return f"That is what anomalyd-train fit makes without options: {name(default)}."
+    told = {} if found is None or found.contest is None else found.contest.told
     says = f"Without options anomalyd-train fit makes {name(default)}"
     if key in told and default in told:
         mine, other = told[key], told[default]
         return f"{says}: {other.quality:.3f} here ({_spread(other)}), against {mine.quality:.3f} ({_spread(mine)})."
+    if found is not None and default not in found.entrants:
+        return f"{says}, which does not fit here: {found.left_out.get(default, 'it was not tried')}."
     return f"{says}; how the two compare was not measured."
 
 
