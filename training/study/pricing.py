@@ -83,7 +83,6 @@ def over(budget: Budget, price: Cost) -> str:
 def fitted(order: tuple[Budget, History, int, float]) -> Cost:
     """Return what the fused head of a window costs: (budget, series, window, interval); for a process of a crew."""
     budget, longest, window, interval_s = order
-    models.quiet()
     return _price(budget, models.FUSED, longest, window, interval_s)
 
 
@@ -99,6 +98,8 @@ def _price(budget: Budget, detector: str, longest: History, window: int, interva
             trunk = candidates.trunk(window)
             sketch.write(file, trunk, window, channels)
         else:
+            if detector == models.FUSED:
+                models.quiet()
             fit = registry.recipe_named(registry.DEFAULT if detector == models.FUSED else detector).fit
             assert fit is not None
             fit([newest(longest, max(MOST_ROWS, 4 * window))], window, 1, file)
