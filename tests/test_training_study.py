@@ -298,6 +298,19 @@ def test_candidates_are_held_against_each_other_on_the_same_trials():
     assert told["knn", 16].behind == 0
 
 
+def test_a_race_that_goes_on_decides_after_each_rung_by_the_rounds_of_that_rung(tmp_path):
+    kept = rounds.open_rounds(tmp_path / "rounds.jsonl", {})
+    worths = {("a", 1): [0.9, 0.9], ("b", 1): [0.8, 0.8], ("c", 1): [0.5, 0.9], ("d", 1): [0.4]}
+    for key, values in worths.items():  # all that a race left that was not stopped, and more of "c"
+        for number, value in enumerate(values):
+            kept.add(key, number, {"precision": value})
+    done = contest.Contest(
+        "models", kept, "precision", 0, False, lambda key, number: None, lambda told: race.better_half(told, ()), 1
+    )
+    done.run(list(worths), (1, 2), lambda line: None)
+    assert done.out_after == {("c", 1): 1, ("d", 1): 1}
+
+
 # the decision
 
 

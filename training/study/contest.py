@@ -74,7 +74,7 @@ class Contest:
                     if time.monotonic() > self.until and (left or rung != rungs[-1]):
                         self.late = True
                         break
-                self.stand(every)
+                self.stand(every, rung)  # a race that goes on decides as one that was never stopped
                 if self.late:
                     return
                 if rung != rungs[-1]:
@@ -82,9 +82,9 @@ class Contest:
                     self.out_after |= dict.fromkeys([key for key in going if key not in staying], place + 1)
                     going = [key for key in going if key in staying]
 
-    def stand(self, keys: Sequence[Key]) -> None:
-        """Take note of how the candidates stand after all rounds that are known."""
-        found = {key: self.rounds.values(key, self.quality) for key in keys if self.rounds.known.get(key)}
+    def stand(self, keys: Sequence[Key], before: int | None = None) -> None:
+        """Take note of how the candidates stand after all rounds that are known, or those before one."""
+        found = {key: self.rounds.values(key, self.quality, before) for key in keys if self.rounds.known.get(key)}
         if self.cases > 1:
             found = {key: by_case(values, self.cases) for key, values in found.items()}
         self.told = race.standings({key: values for key, values in found.items() if values}, self.apart)

@@ -25,10 +25,10 @@ class Rounds:
         with self.file.open("a", encoding="utf-8") as out:
             out.write(json.dumps({"detector": key[0], "window": key[1], "round": number, **figures}) + "\n")
 
-    def values(self, key: Key, name: str) -> list[float]:
-        """Return a figure over all rounds in order, one after the other; None is NaN."""
+    def values(self, key: Key, name: str, before: int | None = None) -> list[float]:
+        """Return a figure over all rounds, or those before one, in order, one after the other; None is NaN."""
         found: list[float] = []
-        for number in sorted(self.known.get(key, {})):
+        for number in sorted(number for number in self.known.get(key, {}) if before is None or number < before):
             value = self.known[key][number].get(name, [])
             found += value if isinstance(value, list) else [value]
         return [float("nan") if value is None else float(value) for value in found]
