@@ -118,6 +118,21 @@ def test_an_export_scores_like_keras_in_any_batch(windows, tmp_path):
         assert np.allclose(got.class_probability, want[:n], atol=1e-5)
 
 
+def test_a_network_that_is_very_sure_can_be_exported_and_scores_as_near_as_its_logits_allow(windows, tmp_path):
+    from training.network import export
+    from training.network.heads import faults
+    from training.network.normalising import FitNormaliser
+
+    sure = network()
+    sure.get_layer("logits").set_weights([1e4 * weights for weights in sure.get_layer("logits").get_weights()])
+    usual = FitNormaliser.of(windows.reshape(-1, 1))
+    run, reach = faults.graph(sure, usual, 0), faults.HEAD.reach(sure, usual, windows)
+    assert reach.max() > 100
+    export.write(tmp_path / "m.onnx", run, card(), windows, reach)
+    got = Model(tmp_path / "m.onnx").run(windows)
+    assert (np.abs(got.score - export.scores(run, windows)) <= 1e-5 * np.maximum(1, reach)).all()
+
+
 def test_an_export_that_does_not_agree_is_refused_and_leaves_no_file(windows, tmp_path):
     from training.network import export, heads
 

@@ -122,7 +122,7 @@ def write(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     probe = check.x[:: max(1, len(check) // MOST_PROBES)]
-    parity = export.write(file, graph, card, probe, head.reach(normaliser, probe))
+    parity = export.write(file, graph, card, probe, head.reach(network, normaliser, probe))
     say(f"wrote {file}: {file.stat().st_size:,} bytes, within {parity:.1e} of Keras")
     return metrics
 

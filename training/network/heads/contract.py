@@ -46,8 +46,8 @@ class Head(Protocol):
         rows: of how many normal rows the examples are; few are easily learnt by heart.
         """
 
-    def reach(self, normaliser: Any, x: F32) -> F32 | None:
-        """Return, (N,), the size of what the scores of raw windows x are differences of, where it may be above 1.
+    def reach(self, network: Any, normaliser: Any, x: F32) -> F32:
+        """Return, (N,), the size of what the scores of raw windows x are differences of.
 
         float32's rounding grows with it, so an export may be that much farther from Keras.
         """

@@ -20,6 +20,7 @@ from training.network.normalising import FitNormaliser, Normaliser
 #: 8: .8e-5, 98 %; 12: .6e-5, 98 %; 20: none, 97 % (30 and 60 shows of the demo's kind). A model fitted on a plant's own
 #: history is far less sure of itself and keeps 1.
 TEMPERATURE = 14.0
+BATCH = 1024
 NOISE_FLOOR = 0.1  # the score of odds e^31 to 1 for normal, beyond what training can tell
 
 
@@ -43,10 +44,9 @@ def graph(network: Any, normaliser: Normaliser, normal: int, temperature: float 
     What a FitNormaliser cuts off is added to the score, which so has no ceiling for sensors that the model knows. A
     WindowNormaliser measures a window by itself: there a fault 50 times as large as the context's reach is the largest.
     """
-    import keras
     import tensorflow as tf
 
-    logits_of = keras.Model(network.inputs, network.get_layer("logits").output)
+    logits_of = keras_logits(network)
     shape = [None, *network.input_shape[1:]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="window")])  # type: ignore[untyped-decorator]
@@ -58,6 +58,13 @@ def graph(network: Any, normaliser: Normaliser, normal: int, temperature: float 
         return {"score": found, "class_probability": tf.nn.softmax(logits)}
 
     return run
+
+
+def keras_logits(network: Any) -> Any:
+    """Return the network up to its logits: normalised windows -> (N, K)."""
+    import keras
+
+    return keras.Model(network.inputs, network.get_layer("logits").output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,12 @@ class Faults:
         """See Head."""
         return architectures.build(preset, classes, window, channels)
 
-    def reach(self, normaliser: Any, x: F32) -> None:
-        """See Head: None, log odds are near 1 in size."""
+    def reach(self, network: Any, normaliser: Any, x: F32) -> F32:
+        """See Head: the largest logit, of which log odds are differences."""
+        logits_of = keras_logits(network)
+        parts = [logits_of(normaliser(x[n : n + BATCH]), training=False) for n in range(0, len(x), BATCH)]
+        size: F32 = np.concatenate([np.abs(np.asarray(part)).max(axis=1) for part in parts])
+        return size
 
     def graph(self, network: Any, normaliser: Any, check: F32, normal: int) -> Any:
         """See Head; at temperature 1, and `check` is of no account."""

@@ -71,7 +71,7 @@ class Residual:
         """See Head: normal windows alone, that wander a little, as another month might have shown them."""
         return examples.draw(rows, window, count, 0, rng, known=Known(usual.mean, usual.sd))
 
-    def reach(self, normaliser: Any, x: F32) -> F32:
+    def reach(self, network: Any, normaliser: Any, x: F32) -> F32:
         """See Head: the size of the values, in the least scale, that residuals are differences of."""
         size: F32 = np.abs(np.asarray(normaliser(x))).max(axis=(1, 2)) / LEAST_SCALE
         return size
