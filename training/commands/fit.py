@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -63,7 +62,6 @@ def add(commands: options.Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     folder = args.folder or args.out.with_suffix(".run")
     if folder == args.out or args.out.is_dir():
         raise ConfigError.one("--out", str(args.out), "a file to write, such as line.onnx")

@@ -21,7 +21,7 @@ from training.fused.scales import View
 from training.history import data
 from training.history.data import History
 from training.history.examples import NORMAL
-from training.network import export
+from training.network import export, loading
 from training.network.layers import Preset
 from training.network.normalising import FitNormaliser
 
@@ -60,6 +60,7 @@ def fit(
     begin: told the rows' fingerprint, once it is known that they can be fitted on. Raises DataError where the series'
     columns differ or the longest has fewer than sixteen rows to fit on.
     """
+    loading.tensorflow()
     window, used = _chosen(settings, series, say)
     cut = Blocks.of([one.fit_rows() for one in used], window)
     usual = FitNormaliser.of(np.concatenate(cut.series))

@@ -6,7 +6,6 @@ One process per network, one thread each, one after the other, so that times and
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from training.history.reading import Series
 from training.judge import classes, comparing, comparison, cost
 from training.judge.comparison import Comparison, Run
 from training.judge.crew import Crew, Failed
-from training.network import architectures
+from training.network import architectures, loading
 
 SAY_S = 15.0  # between two lines of a fit that takes long
 
@@ -167,7 +166,7 @@ def _alone(job: Fitting) -> Run | Failed:
 
 
 def _work(job: Fitting) -> Run:
-    _load_tensorflow()
+    loading.tensorflow()  # now, so that it is in no figure
     split, settings = job.split, job.settings
     before = _held_mib("VmRSS")
     told = time.monotonic()
@@ -211,21 +210,6 @@ def _work(job: Fitting) -> Run:
         confusion=classes.confusion(truth, guess, len(names)).tolist(),
         took_s=0.0,
     )
-
-
-def _load_tensorflow() -> None:
-    """Import it now, so that it is in no figure, and without the lines that its C++ writes past every setting."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import keras  # noqa: F401
-        import tensorflow as tf
-
-        tf.constant(0.0)
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _held_mib(key: str) -> float:

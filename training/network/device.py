@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from training.network import loading
+
 
 def described() -> str:
     """Return which device a fit runs on, for the log. A GPU's memory is taken as it is needed from then on."""
+    loading.tensorflow()
     import tensorflow as tf
 
     found = tf.config.list_physical_devices("GPU")

@@ -6,11 +6,7 @@ and epochs.
 
 from __future__ import annotations
 
-import importlib
-import logging
-import os
 import re
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +16,7 @@ import numpy as np
 from daemon.core.model import Model
 from daemon.core.records import F32, F64
 from training.history.data import History
+from training.network import loading
 from training.network.layers import Preset
 from training.study import candidates
 
@@ -43,24 +40,9 @@ class Fitted:
         return np.concatenate(parts).astype(np.float64)
 
 
-def quiet() -> None:
-    """Import TensorFlow without the lines it writes to the terminal whatever one asks for; errors stay."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" not in sys.modules:
-        before = os.dup(2)
-        with Path(os.devnull).open("w", encoding="utf-8") as nothing:
-            os.dup2(nothing.fileno(), 2)
-            try:
-                importlib.import_module("tensorflow")
-            finally:
-                os.dup2(before, 2)
-                os.close(before)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # many models in one process are no mistake here
-
-
 def fit(rows: F32, window: int, seed: int, trunk: Preset | None) -> Fitted:
     """Fit on normal rows (n, C). trunk: of the network, None for the fused head, whose window shrinks where n < 4 W."""
-    quiet()
+    loading.tensorflow()
     columns = tuple(f"c{k}" for k in range(rows.shape[1]))
     nothing, t = np.zeros(len(rows), bool), np.arange(len(rows), dtype=np.float64)
     one = History("fold", columns, t, rows, nothing, 1, len(rows))

@@ -13,6 +13,7 @@ from daemon.core.model import Gpu
 from daemon.errors import ConfigError
 from training import registry
 from training.history.data import History
+from training.network import loading
 from training.study import candidates, cost, decide, detectors, models, sketch
 from training.study.candidates import Size
 from training.study.characteristics import Characteristics
@@ -99,7 +100,7 @@ def _price(budget: Budget, detector: str, longest: History, window: int, interva
             sketch.write(file, trunk, window, channels)
         else:
             if detector == models.FUSED:
-                models.quiet()
+                loading.tensorflow()
             fit = registry.recipe_named(registry.DEFAULT if detector == models.FUSED else detector).fit
             assert fit is not None
             fit([newest(longest, max(MOST_ROWS, 4 * window))], window, 1, file)
