@@ -18,7 +18,7 @@ from training.history.classed import Split
 from training.history.reading import Series
 from training.judge import classes as judge
 from training.network import architectures, device, export, heads, loop
-from training.network.heads import classify
+from training.network.heads import classify, faults
 from training.network.layers import Preset
 from training.runfolder import RunFolder
 
@@ -104,15 +104,7 @@ def write(learnt: Learnt, split: Split, settings: Settings, about: dict[str, Any
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     probe = split.test.windows.x[:: max(1, len(split.test.windows) // MOST_PROBES)]
-    return export.write(file, learnt.run, card, probe, np.abs(_logits(learnt, probe)).max(axis=1))
-
-
-def _logits(learnt: Learnt, x: F32) -> F32:
-    import keras
-
-    network = keras.Model(learnt.network.inputs, learnt.network.get_layer("logits").output)
-    found: F32 = np.asarray(network.predict(loop.normalise(x, learnt.normaliser), batch_size=1024, verbose=0))
-    return found
+    return export.write(file, learnt.run, card, probe, faults.HEAD.reach(learnt.network, learnt.normaliser, probe))
 
 
 def fit(

@@ -46,7 +46,7 @@ def graph(network: Any, normaliser: Normaliser, normal: int, temperature: float 
     """
     import tensorflow as tf
 
-    logits_of = keras_logits(network)
+    logits_of = to_logits(network)
     shape = [None, *network.input_shape[1:]]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="window")])  # type: ignore[untyped-decorator]
@@ -60,7 +60,7 @@ def graph(network: Any, normaliser: Normaliser, normal: int, temperature: float 
     return run
 
 
-def keras_logits(network: Any) -> Any:
+def to_logits(network: Any) -> Any:
     """Return the network up to its logits: normalised windows -> (N, K)."""
     import keras
 
@@ -94,7 +94,7 @@ class Faults:
 
     def reach(self, network: Any, normaliser: Any, x: F32) -> F32:
         """See Head: the largest logit, of which log odds are differences."""
-        logits_of = keras_logits(network)
+        logits_of = to_logits(network)
         parts = [logits_of(normaliser(x[n : n + BATCH]), training=False) for n in range(0, len(x), BATCH)]
         size: F32 = np.concatenate([np.abs(np.asarray(part)).max(axis=1) for part in parts])
         return size
