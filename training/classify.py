@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from daemon.core.model import Model
-from daemon.core.records import F32
 from training.history import classed, data
 from training.history.classed import Split
 from training.history.reading import Series
