@@ -13,6 +13,7 @@ from daemon.errors import ConfigError, DataError
 from training import registry
 from training.history.data import History
 from training.history.examples import Known
+from training.judge import spent
 from training.network import architecture_file
 from training.network.layers import cost as paper
 from training.network.layers import field
@@ -30,7 +31,6 @@ from training.study import (
     rounds,
     selectors,
     sketch,
-    spent,
     trials,
     verdict,
     versus,

@@ -20,6 +20,7 @@ from training.history.data import History
 from training.judge import evaluate, replayed, results, split
 from training.judge.crew import Crew, Failed
 from training.judge.results import Row
+from training.network import progress
 
 LEAST_WINDOW = 4  # rows; below it a model of these few rows says nothing
 STAND_IN = "whitening"  # where a recipe fails; behind it the shipped model, which needs no rows at all
@@ -121,7 +122,7 @@ def run(order: Order, say: Callable[[str], None]) -> int:
             left_s = (time.monotonic() - began) / done * (len(wanted) - done)
             found = "-" if row.vus_pr is None else f"{row.vus_pr:.3f}"
             note = f" ({row.note})" if row.note else ""
-            say(f"{done}/{len(wanted)} {row.file} seed {row.seed}: VUS-PR {found}{note}; {clock(left_s)} left")
+            say(f"{done}/{len(wanted)} {row.file} seed {row.seed}: VUS-PR {found}{note}; {progress.clock(left_s)} left")
     mine = [row for row in rows.values() if (row.pack, row.recipe) == (name, order.recipe)]
     for row in results.means(mine):
         found = (
@@ -269,8 +270,3 @@ def _scores(order: Order, one: History, seed: int, seeds: int) -> Path | None:
 
 def _stem(file: str) -> str:
     return file.split(".")[0]
-
-
-def clock(seconds: float) -> str:
-    """Return a time as minutes:seconds."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

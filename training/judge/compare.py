@@ -22,12 +22,13 @@ from training import classify
 from training.history import classed, data
 from training.history.classed import Split
 from training.history.reading import Series
-from training.judge import classes, comparing, comparison, cost
+from training.judge import classes, comparing, comparison, cost, spent
 from training.judge.comparison import Comparison, Run
 from training.judge.crew import Crew, Failed
-from training.network import architectures, loading
+from training.network import architectures, loading, progress
 
 SAY_S = 15.0  # between two lines of a fit that takes long
+MIB = 2**20
 
 # What a run is taken to cost before one was measured: starting TensorFlow, and each multiply-add of a pass; what a
 # window costs beside its multiply-adds is counted in them.
@@ -101,8 +102,8 @@ def run(order: Order, say: Callable[[str], None]) -> Comparison:
             done.append((took, _work_of(job)))
             answer = replace(answer, took_s=round(took, 1))
             found.runs[answer.key] = answer
-            left = sum(_guess(one, done) for one in wanted[k + 1 :])
-            say(f"{k + 1}/{len(wanted)} {_called(job)}: F1 {answer.f1:.3f}, {took:.0f} s; about {_clock(left)} left")
+            left = progress.clock(sum(_guess(one, done) for one in wanted[k + 1 :]))
+            say(f"{k + 1}/{len(wanted)} {_called(job)}: F1 {answer.f1:.3f}, {took:.0f} s; about {left} left")
     finally:  # also when interrupted, wherever that was
         found.left_out = _left_out(never, wanted, found)
         comparison.write(file, found)
@@ -168,7 +169,7 @@ def _alone(job: Fitting) -> Run | Failed:
 def _work(job: Fitting) -> Run:
     loading.tensorflow()  # now, so that it is in no figure
     split, settings = job.split, job.settings
-    before = _held_mib("VmRSS")
+    before = spent.held(spent.NOW) / MIB
     told = time.monotonic()
 
     def say(line: str) -> None:
@@ -178,7 +179,7 @@ def _work(job: Fitting) -> Run:
             print(f"  {_called(job)}: {line}", file=sys.stderr, flush=True)
 
     learnt = classify.learn(split, settings, say)
-    peak = _held_mib("VmHWM")
+    peak = spent.held(spent.PEAK) / MIB
     gc.collect()
     with tempfile.TemporaryDirectory(prefix="anomalyd-") as folder:
         file = Path(folder) / "model.onnx"
@@ -210,13 +211,6 @@ def _work(job: Fitting) -> Run:
         confusion=classes.confusion(truth, guess, len(names)).tolist(),
         took_s=0.0,
     )
-
-
-def _held_mib(key: str) -> float:
-    """Return what this process holds (VmRSS), or held at most (VmHWM; getrusage's would count the parent's too)."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return int(found[key].split()[0]) / 1024
 
 
 def _work_of(job: Fitting) -> float:
@@ -254,7 +248,3 @@ def _size(job: Fitting) -> int:
 
 def _called(job: Fitting) -> str:
     return f"{job.settings.preset} {_size(job)} seed {job.settings.seed}"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

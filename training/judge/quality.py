@@ -18,6 +18,7 @@ from training import registry
 from training.history import data
 from training.judge import benchmark, quality_table, results, split
 from training.judge.results import Row
+from training.network import progress
 
 RESULTS, TABLE = "results.csv", "quality.md"
 
@@ -88,7 +89,7 @@ def run(order: Order, say: Callable[[str], None]) -> str:
             table = _write(order, series)
         if new:
             worked, spent = worked + part.weight, spent + time.monotonic() - began
-        left = f"about {benchmark.clock(spent / worked * (todo - worked))} left" if worked else "time left unknown"
+        left = f"about {progress.clock(spent / worked * (todo - worked))} left" if worked else "time left unknown"
         say(f"{k}/{len(parts)} parts are done, the last was {name}; {left if k < len(parts) else 'all done'}")
     return table
 

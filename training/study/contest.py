@@ -9,8 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from training.history import findings
 from training.judge.crew import Crew, Failed
-from training.study import decide, jobs, race
+from training.study import jobs, race
 from training.study.jobs import Job
 from training.study.race import Key, Standing
 from training.study.rounds import Rounds
@@ -69,7 +70,7 @@ class Contest:
                         most = min(pace * (left + later), self.until - time.monotonic())
                         say(
                             f"{self.name}, rung {place + 1} of {len(rungs)}: {len(wanted) - left}/{len(wanted)} "
-                            f"rounds, {len(going)} candidates; at most {decide.duration(max(1, most))} left"
+                            f"rounds, {len(going)} candidates; at most {findings.duration(max(1, most))} left"
                         )
                     if time.monotonic() > self.until and (left or rung != rungs[-1]):
                         self.late = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.history import findings
 from training.study.candidates import Size
 from training.study.characteristics import Characteristics
 from training.study.cost import Cost
@@ -111,7 +112,9 @@ def _seen(window: int, known: Characteristics) -> list[str]:
 
 def priced(key: Key, cost: Cost) -> str:
     """Return what scores of a candidate cost, in a sentence."""
-    first = "" if cost.first_score_s is None else f", the first score comes after {duration(cost.first_score_s)}"
+    first = (
+        "" if cost.first_score_s is None else f", the first score comes after {findings.duration(cost.first_score_s)}"
+    )
     held = f"a ring {cost.ring_bytes:,} bytes{first}"
     return f"A score of {name(key)} takes {cost.latency_ms:.3g} ms on {cost.provider}; {held}."
 
@@ -157,11 +160,3 @@ def _more(key: Key, told: Mapping[Key, Standing], dear: Mapping[Key, str]) -> li
 def name(key: Key) -> str:
     """Return a candidate in words."""
     return f"{key[0]} at {key[1]} rows"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the unit that people would say."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"

@@ -10,9 +10,9 @@ import numpy as np
 from daemon.core.calibration import Calibration
 from daemon.core.pipeline import DEFAULT_BUDGET_PER_POINT
 from daemon.core.records import F32, Bool
-from training.judge import scoring
+from training.judge import scoring, spent
 from training.network.layers import Preset
-from training.study import detectors, spent
+from training.study import detectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from daemon.core.records import F32
+from training.history import findings
 from training.judge import plot, report
 from training.judge.plot import Line
 from training.judge.report import Html
-from training.study import charts, decide, page_models
+from training.study import charts, page_models
 
 
 def page(found: dict[str, Any], sample: F32 | None) -> str:
@@ -120,7 +121,7 @@ def _signal(found: dict[str, Any], sample: F32 | None) -> Html:
     )  # fmt: skip
     marks = {f"{best} rows": best for best in ([found["recommended"]["window"]] if found["recommended"] else [])}
     spectrum = [] if sample is None else [charts.periods(sample, marks)]
-    interval = "unknown" if step is None else decide.duration(step)
+    interval = "unknown" if step is None else findings.duration(step)
     return report.section(
         "The signals",
         report.paragraph(

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from daemon.core.records import F32
+from training.history import findings
 from training.judge import plot, report
 from training.judge.plot import Line
 from training.judge.report import Html
-from training.study import charts, decide, detectors
+from training.study import charts, detectors
 from training.study.models import FUSED
 
 KINDS = (*detectors.CLOSED, FUSED)
@@ -64,7 +65,7 @@ def networks(found: dict[str, Any], sample: F32 | None) -> Html:
             one["sees_rows"], {None: "-", True: "yes", False: "no"}[one["sees_a_period"]],
             *(_cell(one[k]) for k in ("quality", "stderr", *names)), *_fit(one), f"{one['parameters']:,}",
             f"{one['macs']:,}", f"{one['latency_ms']:.3f}", f"{one['windows_per_s']:,.0f}", f"{one['ring_bytes']:,}",
-            "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"]),
+            "-" if one["first_score_s"] is None else findings.duration(one["first_score_s"]),
         )
         for one in found["networks"]
     ]  # fmt: skip
@@ -100,7 +101,7 @@ def figures(head: str, called: str, every: list[dict[str, Any]]) -> Html:
              "multiply-adds", "ring bytes", "first score"]  # fmt: skip
     rows = []
     for one in every:
-        first = "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"])
+        first = "-" if one["first_score_s"] is None else findings.duration(one["first_score_s"])
         rows.append((
             f"{one[called]} {one['window']}", *(_cell(one[k]) for k in ("quality", "stderr")), one["trials"],
             *(_cell(one[name]) for name in names), *_fit(one), f"{one['latency_ms']:.3f}",

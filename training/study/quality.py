@@ -14,8 +14,9 @@ import numpy as np
 
 from daemon.core.records import F32, F64, Bool
 from training.history.examples import Known
+from training.judge import spent
 from training.network.layers import Preset
-from training.study import detectors, spent, trials
+from training.study import detectors, trials
 
 AHEAD = 0.25  # of the rows: what is held back to judge a model by
 FLOOR_SHARE = 0.1  # of the usual scores' 99 % quantile: differences below are noise, as in daemon.core.calibration

@@ -12,7 +12,7 @@ import numpy as np
 
 from daemon.core.records import F32
 from daemon.errors import DataError
-from training.history import data
+from training.history import data, findings
 from training.history.data import History
 from training.judge import split
 from training.study import candidates, characteristics, decide, detectors, final, jobs, pricing, race, trunks, verdict
@@ -159,7 +159,7 @@ def _beside(
         study.verdict = verdict.verdict(None, decision, channels, limit, study.labelled, order.sizes)
         return
     until = time.monotonic() + 60 * order.minutes
-    say(f"models for {window} rows, for at most {decide.duration(60 * order.minutes)}")
+    say(f"models for {window} rows, for at most {findings.duration(60 * order.minutes)}")
     found = study.final = Final()
     try:
         references = {key: study.costs[key] for key in study.costs if key[1] == window}

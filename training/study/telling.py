@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from training.study import decide
+from training.history import findings
 from training.study.contest import Contest
 from training.study.race import Key
 from training.study.study import Study
@@ -129,7 +129,7 @@ def _aligned(head: str, name: str, every: list[dict[str, Any]]) -> list[str]:
     for one in every:
         quality = "-" if one["quality"] is None else f"{one['quality']:.3f}"
         spread = "-" if one["stderr"] is None else f"{one['stderr']:.3f}"
-        first = "-" if one["first_score_s"] is None else decide.duration(one["first_score_s"])
+        first = "-" if one["first_score_s"] is None else findings.duration(one["first_score_s"])
         took = "-" if one["training_s"] is None else f"{one['training_s']:.3g}"
         held = "-" if one["training_mb"] is None else f"{one['training_mb']:.0f}"
         rows.append([

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PEAK = "VmHWM:"
+NOW, PEAK = "VmRSS", "VmHWM"
 
 
 @dataclass(slots=True)
@@ -33,14 +33,18 @@ def measured() -> Iterator[Spent]:
     began = time.perf_counter()
     yield spent
     spent.seconds = time.perf_counter() - began
-    spent.mb = _peak_mb()
+    spent.mb = held(PEAK) / 1e6
 
 
-def _peak_mb() -> float:
+def held(what: str) -> int:
+    """Return how many bytes this process holds (NOW), or held at most (PEAK; getrusage's would count the parent's too).
+
+    Where there is no /proc it is always the most.
+    """
     status = Path("/proc/self/status")
     if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith(PEAK):
-                return int(line.split()[1]) * 1024 / 1e6
+        lines = status.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+        return int(found[what].split()[0]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+    return most if sys.platform == "darwin" else most * 1024
