@@ -368,9 +368,9 @@ def test_fits_of_one_series_are_one_piece_of_evidence():
 # what fit should make
 
 
-def judged_models(qualities, window=64, labelled_rows=True, asked=None):
-    noise = 0.02 * np.random.default_rng(0).standard_normal(8)
-    own = {key: 0.01 * np.random.default_rng(k).standard_normal(8) for k, key in enumerate(qualities)}
+def judged_models(qualities, window=64, labelled_rows=True, asked=None, n=8):
+    noise = 0.02 * np.random.default_rng(0).standard_normal(n)
+    own = {key: 0.01 * np.random.default_rng(k).standard_normal(n) for k, key in enumerate(qualities)}
     told = race.standings({key: (mean + noise + own[key]).tolist() for key, mean in qualities.items()}, apart=False)
     entrants = {key: final.Entrant(key, price(key[1] / 100)) for key in qualities}
     found = final.Final(entrants, contest=SimpleNamespace(told=told))
@@ -382,6 +382,12 @@ def test_a_network_is_taken_where_labels_say_that_it_is_better_and_not_for_less(
     better = judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.7, ("lean-32", 32): 0.9})
     assert better.key == ("lean-64", 64)  # that at 32 rows is none for this window
     assert judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.601}).key == ("fused", 64)
+
+
+def test_one_fit_of_a_network_is_too_little_to_take_it():
+    found = judged_models({("fused", 64): 0.6, ("lean-64", 64): 0.9}, n=1)
+    assert found.key == ("fused", 64)
+    assert "one fit alone is too little" in found.why[0]
 
 
 def test_of_the_fused_heads_the_cheapest_as_good_as_the_best_is_taken_and_held_against_the_default():

@@ -38,9 +38,9 @@ def verdict(
     asked: sizes that the user limited it to.
 
     With labels: the cheapest of the fused heads within one standard error of the best of them; or a network for the
-    window, where it is better than that by more than one. Without: what `fit` makes by itself, whatever the race over
-    sizes says, as on recordings with labels no choice of a size was better (docs/window-size.md); what is over the
-    budget gives way to a shorter window, and that to a lean network.
+    window, where it is better than that by more than one, over more than one fit. Without: what `fit` makes by itself,
+    whatever the race over sizes says, as on recordings with labels no choice of a size was better
+    (docs/window-size.md); what is over the budget gives way to a shorter window, and that to a lean network.
     """
     default = (models.FUSED, min(plan.default_window(channels), limit))
     told = {} if found is None or found.contest is None else found.contest.told
@@ -92,6 +92,9 @@ def _measured(
     }  # fmt: skip
     mine = told[fused]
     says = f"On your labelled events {name(fused)} has VUS-PR {mine.quality:.3f} ({_spread(mine)})"
+    if better and most < 2:
+        apart = max(one.quality for one in better.values())
+        return fused, [f"{says}; a network for that window has {apart:.3f}, but one fit alone is too little to go by."]
     if not better:
         return fused, [f"{says}; no network for {decision.window} rows is better by more than a standard error."]
     best = _cheapest(found, better)
