@@ -82,39 +82,31 @@ class Whitened:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """Mean distance to the three nearest of some normal windows. Source: Ramaswamy, Rastogi & Shim (2000).
+    """Mean distance to the three nearest of some normal windows, by shape. Source: Ramaswamy, Rastogi & Shim (2000).
 
-    level: whether the windows' own level counts, or their shape alone. centre: (D,) the memory's mean, taken off before
-    products, which cancel in float32 otherwise. memory: (M, D) around it.
+    Each window is taken without its own level. centre: (D,) the memory's mean, taken off before products, which cancel
+    in float32 otherwise. memory: (M, D) around it.
     """
 
     rows: int
-    level: bool
     centre: F32
     memory: F32
-    name: str = "nearest"
+    name: str = "nearest shape"
 
     @classmethod
-    def of(cls, x: F32, level: bool, seed: int) -> Nearest:
+    def of(cls, x: F32, seed: int) -> Nearest:
         """Fit on normal windows x, (N, rows, C); `seed` draws those to remember."""
         kept = x[drawn(len(x), seed)].astype(np.float64)
-        if not level:
-            kept = kept - kept.mean(axis=1, keepdims=True)
-        flat = kept.reshape(len(kept), -1)
+        flat = (kept - kept.mean(axis=1, keepdims=True)).reshape(len(kept), -1)
         centre = flat.mean(axis=0)
-        name = "nearest" if level else "nearest shape"
-        return cls(x.shape[1], level, centre.astype(np.float32), (flat - centre).astype(np.float32), name)
+        return cls(x.shape[1], centre.astype(np.float32), (flat - centre).astype(np.float32))
 
     def distance(self, x: Any) -> Any:
         """See Part."""
-        return nearest(self._flat(x), self.memory)
-
-    def _flat(self, x: Any) -> Any:
         import tensorflow as tf
 
-        if not self.level:
-            x = x - tf.reduce_mean(x, axis=1, keepdims=True)
-        return tf.reshape(x, [-1, len(self.centre)]) - self.centre
+        shape = x - tf.reduce_mean(x, axis=1, keepdims=True)
+        return nearest(tf.reshape(shape, [-1, len(self.centre)]) - self.centre, self.memory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def sketches(window: int, channels: int) -> list[Sketch]:
     for share in ALIKE:
         rows = brief.longest(window) // share
         if rows >= SMALLEST:
-            found.append(Sketch(rows, _shape, brief))
+            found.append(Sketch(rows, Nearest.of, brief))
     return found + _described(window, ALIKE, brief)
 
 
@@ -70,7 +70,3 @@ def _described(window: int, shares: tuple[int, ...], looks: Looks) -> list[Sketc
 
 def _whitened(every: int) -> Callable[[F32, int], Part]:
     return lambda x, seed: Whitened.of(x, every)
-
-
-def _shape(x: F32, seed: int) -> Part:
-    return Nearest.of(x, False, seed)
